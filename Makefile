@@ -1,0 +1,105 @@
+# qsens: build, tests and checks. The data pipeline is pipeline.mk.
+# make help shows the targets; make [MODE=release|debug|asan] builds into tmp/build/MODE.
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+export LC_ALL := C
+$(if $(filter grouped-target,$(.FEATURES)),,$(error qsens needs GNU Make 4.3 or newer, this is $(MAKE_VERSION)))
+-include config.mak
+
+# `CC ?= cc` would leave CC empty under --no-builtin-variables
+CC    := $(if $(filter default undefined,$(origin CC)),cc,$(CC))
+MODE  ?= release
+# -march of this machine: set MARCH=x86-64-v3 (or another) for binaries that must run elsewhere
+MARCH ?= native
+BLAS_LIBS ?= -lopenblas
+B     := tmp/build/$(MODE)
+
+WARN      := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
+             $(if $(filter 1,$(WERROR)),-Werror)
+O_release := -O3 -g
+O_debug   := -O0 -g3
+O_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+$(if $(O_$(MODE)),,$(error MODE=$(MODE) is not one of release, debug, asan))
+# no -ffast-math: every rounding is part of the result. errno and traps of libm are not.
+CFLAGS    := -std=c11 $(WARN) $(O_$(MODE)) -march=$(MARCH) -fno-math-errno -fno-trapping-math -ffp-contract=off \
+             -ffile-prefix-map=$(CURDIR)=. -pthread
+CPPFLAGS  := -Ilib -D_GNU_SOURCE
+LDFLAGS   := -Wl,--as-needed
+LDLIBS    := $(BLAS_LIBS) -ljansson -lyaml -lpcre2-8 -lutf8proc -lm
+
+LIB_O  := $(patsubst %,$B/%.o,$(wildcard lib/*.c))
+STAGES := $(basename $(notdir $(wildcard stages/*.c)))
+BINS   := $(STAGES:%=$B/%)
+MAIN_O := $(STAGES:%=$B/stages/%.c.o)
+UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops/test_*.c))
+REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
+.PHONY: all check check-asan fuzz bench lint clean FORCE
+all: $(BINS)
+
+# stamp,FILE,TEXT: while the Makefile is read, rewrite FILE only if TEXT changed (keeps -n and -q exact)
+stamp = $(shell mkdir -p $(dir $1))$(if $(subst x$(strip $(file <$1))x,,x$(strip $2)x),$(file >$1,$(strip $2)))
+$(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(CFLAGS))
+$(call stamp,$B/ld.flags,$(CC) $(CFLAGS) $(LDFLAGS) $(LDLIBS))
+$(call stamp,$B/commit,$(or $(shell git rev-parse HEAD 2>/dev/null),unknown))
+
+# Libraries are looked for when they are needed, never while the Makefile is read; `deps` comes first when it is asked for.
+$B/libraries.ok: tests/libraries.c $B/ld.flags | $(filter deps,$(MAKECMDGOALS))
+	@command -v $(firstword $(CC)) >/dev/null || { echo 'no C compiler ($(CC)): run `make deps`' >&2; exit 1; }
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $B/libraries $< $(LDLIBS) 2>$B/libraries.log || \
+	  { sed -n 's/.*error: \(.*\.h\): No such file.*/missing header \1/p; s/.*cannot find -l\(.*\)/missing library \1/p' \
+	    $B/libraries.log | sed 's/:.*//' | sort -u >&2; echo 'run `make deps` to install what is missing ($B/libraries.log has the details)' >&2; exit 1; }
+	@touch $@
+
+$(LIB_O) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.ok
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$B/lib/version.c.o: private CPPFLAGS += -DQSENS_BUILD='"$(MODE), $(MARCH)"'
+$B/libqsens.a: $(LIB_O)
+	rm -f $@ && ar rcsD $@ $^
+$(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $< $B/libqsens.a $(LDLIBS)
+	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && rm $@.commit
+	@mv $@.new $@
+# NAME.id changes only when generated code does: a comment or a commit never reruns a stage
+$(BINS:%=%.id): %.id: %
+	+@objcopy -S -R .note.gnu.build-id -R qsens_commit $< $@.o && sha256sum <$@.o >$@.new && rm $@.o && \
+	  { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
+
+# ---- tests
+TEST_CC = $(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP
+$(UNIT): $B/t/%.t: tests/%.c $B/libqsens.a $B/cc.flags
+	@mkdir -p $(@D)
+	$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+$(REPLAY): $B/t/fuzz/%.replay: tests/fuzz/%.c tests/fuzz/replay.c $B/libqsens.a $B/cc.flags
+	@mkdir -p $(@D)
+	$(TEST_CC) -MF $@.d $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $B/libqsens.a $(LDLIBS)
+$(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
+	@mkdir -p $(@D)
+	$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
+export QSENS_BUILD_DIR := $B
+check: $(UNIT) $(REPLAY) $(BINS)
+	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
+check-asan:
+	$(MAKE) MODE=asan check
+bench: $(BENCH) $(BINS)
+	@for b in $(BENCH); do echo "== $$b"; $$b || exit 1; done
+
+# libFuzzer builds of tests/fuzz, one minute each
+FUZZERS := $(REPLAY:%.replay=%.fuzz)
+$(FUZZERS): $B/t/fuzz/%.fuzz: tests/fuzz/%.c $(wildcard lib/*.c lib/*.h) | $B/libraries.ok
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -Itests -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $< lib/*.c $(LDFLAGS) $(LDLIBS)
+fuzz: $(FUZZERS)
+	@for f in $(notdir $(FUZZERS:%.fuzz=%)); do echo "== $$f"; mkdir -p tmp/fuzz/$$f; \
+	  $B/t/fuzz/$$f.fuzz -max_total_time=$(or $(SECONDS),60) -timeout=10 -max_len=65536 tmp/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+lint:
+	sh tests/lint.sh
+
+-include $(LIB_O:.o=.d) $(MAIN_O:.o=.d) $(UNIT:.t=.d) $(REPLAY:%=%.d) $(BENCH:%=%.d)
+-include pipeline.mk
+clean:
+	rm -rf tmp

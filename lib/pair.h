@@ -1,0 +1,26 @@
+/* pair - a weight quantizer and an activation quantizer under one name: a candidate recipe for a group of layers.
+ *
+ * A pair is a file, conf/quant_pair/NAME.yaml:
+ *     name: fp4_fp8
+ *     modelopt_config: W4A8_NVFP4_FP8_CFG       # the reference's name for this configuration
+ *     recipe_name: W4A8_NVFP4_FP8_CFG           # as it appears among the reference's results; CUSTOM_0 where it has none
+ *     weight:     {format: fp4, granularity: block, block: 16, dynamic: true}
+ *     activation: {format: fp8, granularity: tensor, dynamic: false}
+ * `format: fp16` means left as it is; then no other key is allowed. Unknown keys, wrong types and combinations that
+ * cannot be run (quantizer_check) are refused with file and line. */
+#ifndef PAIR_H
+#define PAIR_H
+#include "err.h"
+#include "quantizer.h"
+
+struct pair {
+    char name[64], modelopt_config[64], recipe_name[64];
+    struct quantizer weight, activation;
+};
+
+/* Read a pair file (YAML, or JSON, which is YAML too). */
+int pair_load(struct pair *p, const char *path, struct err *e) MUST_CHECK;
+/* The smaller of weight and activation bits: what the reference's effective bits count. */
+int pair_bits(const struct pair *p);
+
+#endif
