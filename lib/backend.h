@@ -1,0 +1,145 @@
+/* backend - the operations of the model and of the method, as one const table per implementation: `ref` (plain loops in
+ * double, the oracle of the tests) and `cpu` (CBLAS, threads); a GPU is one more table.
+ *
+ * Memory belongs to a backend and is never dereferenced outside it: a view is (buffer, byte offset, element type).
+ * Matrices are row-major and dense. Dimensions, one legend for all code: N rows (tokens), D hidden, F ffn, H heads,
+ * K key/value heads, E head dimension, V vocabulary, O outputs and I inputs of a linear layer.
+ *
+ * Rounding: an op computes in fp32 (ref: double) and rounds wherever the reference stack would have stored a tensor, to
+ * the element type of its output view: once per output, and at the inner steps that its comment marks with [r]. So one
+ * table serves both modes: BF16 views give the bf16 arithmetic, F32 or F64 views give plain arithmetic.
+ * Sums run in an order that does not depend on threads. Outputs may alias inputs only where said.
+ * Errors stick to the handle (the first one wins, later ops do nothing) and come out of be_sync. */
+#ifndef BACKEND_H
+#define BACKEND_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dtype.h"
+#include "err.h"
+#include "quantizer.h"
+
+struct be;
+struct be_buf;
+
+struct be_view {
+    struct be_buf *buf;
+    size_t off; /* bytes */
+    enum dtype dtype;
+};
+
+/* The same view moved on by n elements. */
+static inline struct be_view be_at(struct be_view v, size_t n)
+{
+    v.off += n * dtype_size(v.dtype);
+    return v;
+}
+
+/* Sequences packed one after the other. */
+struct be_seqs {
+    int n;
+    struct be_view offset;   /* I32 [n+1], first row of each */
+    struct be_view sentinel; /* U8 [n], 1: the first row is a sentinel: it attends nothing and nobody attends it */
+};
+
+struct be_ops {
+    const char *name;
+    /* Element types this implementation wants: for weights, and for sums over several calls. */
+    enum dtype weight_dtype, sum_dtype;
+    /* ... for activations in the modes bf16 and fp32. */
+    enum dtype act_bf16, act_fp32;
+
+    /* ---- memory */
+    struct be *(*open)(struct err *e);
+    void (*close)(struct be *);
+    struct be_buf *(*alloc)(struct be *, size_t nb); /* zeroed; NULL after a sticky error */
+    void (*free)(struct be *, struct be_buf *);
+    /* n elements between host memory and a view, of the view's type. */
+    void (*put)(struct be *, struct be_view dst, const void *src, size_t n);
+    void (*get)(struct be *, void *dst, struct be_view src, size_t n);
+    /* dst[n] = src[n] from host memory of type `from`, rounded to bf16 on the way if round_bf16. dst: F32 or act type. */
+    void (*load)(struct be *, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16);
+    /* dst[n] = src[n], rounded to dst's type. */
+    void (*convert)(struct be *, struct be_view dst, struct be_view src, size_t n);
+    void (*zero)(struct be *, struct be_view dst, size_t n);
+    /* Wait for all work; report and clear the sticky error. */
+    int (*sync)(struct be *, struct err *e);
+
+    /* ---- rows */
+    /* y[i] = x[row[i]], i < n, rows of D. row I32. */
+    void (*gather_rows)(struct be *, struct be_view y, struct be_view x, struct be_view row, int n, int D);
+    /* y = 0, then y[row[i]] = x[i]: y [N, D]. Rows are distinct. */
+    void (*scatter_rows)(struct be *, struct be_view y, struct be_view x, struct be_view row, int n, int N, int D);
+    /* y[n] = a[n] + b[n]; y may alias a or b. */
+    void (*add)(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
+
+    /* ---- linear layers: w [O, I]; GEMMs are split every 8,192 rows of N */
+    /* y [N, O] = x [N, I] w^T */
+    void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O);
+    /* dx [N, I] = dy [N, O] w; accumulate: dx += dy w, in the sum type. */
+    void (*linear_dx)(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
+                      bool accumulate);
+
+    /* ---- RMSNorm over rows of D: r = 1/sqrt(mean(x*x) + eps); n = x*r [r]; y = w*n
+     * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x).
+     * Source: transformers modeling_qwen3_vl.py, Qwen3VLTextRMSNorm. */
+    void (*rmsnorm)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
+    void (*rmsnorm_bwd)(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
+                        float eps);
+
+    /* ---- Rotary embedding, in place on x [N, heads, E]; c, s [positions, E/2] F32; pos I32 [N].
+     * y[i] = x[i]*c [r] - x[i+E/2]*s [r] for i < E/2;  y[i+E/2] = x[i+E/2]*c [r] + x[i]*s [r].
+     * Backward is the transpose: the sign of s changes. */
+    void (*rope)(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
+                 int E, bool backward);
+
+    /* ---- Causal attention within each sequence; q [N, H, E], k, v [N, K, E], o [N, H, E], lse F32 [N, H].
+     * S = q k^T / sqrt(E); P = exp(S - max) [r]; o = (P v) / (sum of the unrounded exp); lse = max + log(sum).
+     * Query head j uses key/value head j / (H/K). A sentinel row gives o = 0, lse = 0. */
+    void (*attention)(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
+                      struct be_seqs seqs, int H, int K, int E);
+    /* P = exp(S - lse) [r]; delta = sum(do*o); dS = (P * (do v^T - delta)) / sqrt(E) [r];
+     * dq = dS k; dk = sum over the group of (dS^T q) [r]; dv = sum over the group of (P^T do) [r]. Sentinel rows: 0. */
+    void (*attention_bwd)(struct be *, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
+                          struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
+                          struct be_seqs seqs, int H, int K, int E);
+
+    /* ---- SwiGLU: m = silu(g) [r] * u. Backward, sig = 1/(1+exp(-g)):
+     * ds = dm*u [r]; du = dm*silu(g) [r]; dg = ds * (sig*(1 + g*(1 - sig))). dg may alias g, du may alias u. */
+    void (*swiglu)(struct be *, struct be_view m, struct be_view g, struct be_view u, size_t n);
+    void (*swiglu_bwd)(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
+                       struct be_view u, size_t n);
+
+    /* ---- Cross-entropy over rows of logits z [N, V].
+     * xent: stat F32 [N, 2] = (max, log sum exp(z - max)); loss F32 [N] = -lp[target], lp = z - max - log sum [r].
+     * xent_bwd: columns c0 .. c0+n of dz = s*exp(lp) - s*[column == target], lp as above; dz [N, n]; z points at the
+     * first logit of row 0 (row length V). s F32 [N]. target I32 [N], valid in every row. [r] is to z's type. */
+    void (*xent)(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
+                 int V);
+    void (*xent_bwd)(struct be *, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
+                     struct be_view s, int N, int V, int c0, int n);
+
+    /* ---- quantization */
+    /* out F32: out[group[i]] = max(out[group[i]], max |x[i]|) over rows i < N of D; group I32 [N], or a NULL buffer: all
+     * rows into out[0]. NaN sticks. */
+    void (*amax_rows)(struct be *, struct be_view out, struct be_view x, struct be_view group, int N, int D);
+    /* out F32 [D]: out[j] = max(out[j], max |x[.][j]|). */
+    void (*amax_cols)(struct be *, struct be_view out, struct be_view x, int N, int D);
+    /* y [N, D] = fake-quantized x, rounded to bf16 if round_bf16 (a BF16 y is always rounded). amax F32: one value, or
+     * one per group[i] (I32 [N]) for QG_TENSOR and FP4; [D] for QG_IN_CHANNEL; unused where the quantizer takes its
+     * maxima from the row itself. y may alias x. */
+    void (*fakequant)(struct be *, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
+                      struct be_view group, int N, int D, bool round_bf16);
+    /* sum F64 [N], row i += sum over j < n of (g*d)^2, d = yq - y [r to y's type]; the squares in double.
+     * yq [N, n], g [N, n]; y has rows of ldy elements, of which the first n count. */
+    void (*score_rows)(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
+                       int ldy);
+};
+
+extern const struct be_ops be_ref_ops, be_cpu_ops;
+
+/* The table of that name, or NULL with ERR_CONFIG listing the names. "auto" takes the fastest that works here. */
+const struct be_ops *be_find(const char *name, struct err *e) MUST_CHECK;
+
+#endif
