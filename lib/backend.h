@@ -113,8 +113,8 @@ struct be_ops {
 
     /* ---- Cross-entropy over rows of logits z [N, V].
      * xent: stat F32 [N, 2] = (max, log sum exp(z - max)); loss F32 [N] = -lp[target], lp = z - max - log sum [r].
-     * xent_bwd: columns c0 .. c0+n of dz = s*exp(lp) - s*[column == target], lp as above; dz [N, n]; z points at the
-     * first logit of row 0 (row length V). s F32 [N]. target I32 [N], valid in every row. [r] is to z's type. */
+     * xent_bwd: columns c0 .. c0+n of dz = s*exp(lp) - s*[column == target], lp as above; dz [N, n].
+     * s F32 [N]. target I32 [N], valid in every row. [r] is to z's type. */
     void (*xent)(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
                  int V);
     void (*xent_bwd)(struct be *, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
