@@ -75,8 +75,8 @@ struct be_ops {
     void (*add)(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
 
     /* ---- linear layers: w [O, I]; GEMMs are split every 8,192 rows of N */
-    /* y [N, O] = x [N, I] w^T */
-    void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O);
+    /* y [N, O] = x [N, I] w^T; rows of y are ldy >= O elements apart. */
+    void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy);
     /* dx [N, I] = dy [N, O] w; accumulate: dx += dy w, in the sum type. */
     void (*linear_dx)(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
                       bool accumulate);
@@ -135,6 +135,8 @@ struct be_ops {
      * yq [N, n], g [N, n]; y has rows of ldy elements, of which the first n count. */
     void (*score_rows)(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
                        int ldy);
+    /* out F64 [n]: out[i] = sum of x[offset[i]] .. x[offset[i+1]-1] in that order; x F64, offset I32 [n+1]. */
+    void (*segment_sum)(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 };
 
 extern const struct be_ops be_ref_ops, be_cpu_ops;

@@ -176,7 +176,7 @@ struct gemm_args {
     struct be_view y;
     size_t y_first; /* of the row split */
     const float *x, *w;
-    int N, K, O; /* y [N, O] = x [N, K] times w */
+    int N, K, O, ldy; /* y [N, O] = x [N, K] times w; rows of y are ldy apart */
     bool w_is_out_by_in, accumulate;
     int row_tiles;
 };
@@ -190,21 +190,21 @@ static void gemm_tiles(void *arg, size_t begin, size_t end, int thread)
         const int cols = a->O - c0 < TILE_COLS ? a->O - c0 : TILE_COLS;
         const float *w = a->w_is_out_by_in ? a->w + (size_t)c0 * (size_t)a->K : a->w + c0;
         const float *x = a->x + (size_t)r0 * (size_t)a->K;
-        const size_t first = a->y_first + (size_t)r0 * (size_t)a->O + (size_t)c0;
+        const size_t first = a->y_first + (size_t)r0 * (size_t)a->ldy + (size_t)c0;
         const bool direct = a->y.dtype == DT_F32;
         float *c = direct ? cpu_f32(a->y) + first
                           : cpu_thread_scratch(a->be, thread, (size_t)TILE_ROWS * TILE_COLS);
-        const int ldc = direct ? a->O : cols;
+        const int ldc = direct ? a->ldy : cols;
         cpu_gemm(a->w_is_out_by_in, rows, cols, a->K, x, a->K, w, a->w_is_out_by_in ? a->K : a->O, a->accumulate ? 1.0f : 0.0f,
                  c, ldc);
         for (int r = 0; !direct && r < rows; r++)
-            cpu_write(a->y, first + (size_t)r * (size_t)a->O, (size_t)cols, c + (size_t)r * (size_t)cols);
+            cpu_write(a->y, first + (size_t)r * (size_t)a->ldy, (size_t)cols, c + (size_t)r * (size_t)cols);
     }
 }
 
 /* y [N, O] = x [N, K] w^T (w [O, K]) or x w (w [K, O]) */
-static void gemm(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int K, int O, bool w_is_out_by_in,
-                 bool accumulate)
+static void gemm(struct be *be, struct be_view y, int ldy, struct be_view x, struct be_view w, int N, int K, int O,
+                 bool w_is_out_by_in, bool accumulate)
 {
     if (accumulate && y.dtype != DT_F32)
         BUG("sums over several products are kept in fp32");
@@ -217,20 +217,21 @@ static void gemm(struct be *be, struct be_view y, struct be_view x, struct be_vi
             cpu_convert(be, (struct be_view){&tmp, 0, DT_F32}, be_at(x, first), n);
             xf = (const float *)(void *)tmp.data;
         }
-        struct gemm_args a = {be,   y, (size_t)r0 * (size_t)O, xf,         cpu_f32(w), rows,
-                              K,    O, w_is_out_by_in,         accumulate, (rows + TILE_ROWS - 1) / TILE_ROWS};
+        struct gemm_args a = {.be = be, .y = y, .y_first = (size_t)r0 * (size_t)ldy, .x = xf, .w = cpu_f32(w), .N = rows,
+                              .K = K, .O = O, .ldy = ldy, .w_is_out_by_in = w_is_out_by_in, .accumulate = accumulate,
+                              .row_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS};
         parallel_for((size_t)a.row_tiles * (size_t)((O + TILE_COLS - 1) / TILE_COLS), 1, gemm_tiles, &a);
     }
 }
 
-void cpu_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O)
+void cpu_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)
 {
-    gemm(be, y, x, w, N, I, O, true, false);
+    gemm(be, y, ldy, x, w, N, I, O, true, false);
 }
 
 void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate)
 {
-    gemm(be, dx, dy, w, N, O, I, false, accumulate);
+    gemm(be, dx, I, dy, w, N, O, I, false, accumulate);
 }
 
 const struct be_ops be_cpu_ops = {
@@ -267,4 +268,5 @@ const struct be_ops be_cpu_ops = {
     .amax_cols = cpu_amax_cols,
     .fakequant = cpu_fakequant,
     .score_rows = cpu_score_rows,
+    .segment_sum = cpu_segment_sum,
 };

@@ -100,7 +100,7 @@ static inline size_t cpu_grain(size_t D)
 float cpu_dot(const float *x, const float *y, size_t n);
 
 /* Ops, grouped by file. */
-void cpu_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O);
+void cpu_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy);
 void cpu_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate);
 /* c [M, n] (row length ldc) = a [M, k] b^T (b [n, k]) or a b (b [k, n]), one thread. */
 void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c,
@@ -128,5 +128,6 @@ void cpu_fakequant(struct be *, struct be_view y, struct be_view x, const struct
                    struct be_view group, int N, int D, bool round_bf16);
 void cpu_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
                     int ldy);
+void cpu_segment_sum(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 
 #endif

@@ -113,3 +113,14 @@ void cpu_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct
     struct quant_args t = {.be = be, .y = yq, .x = y, .g = g, .sum = cpu_ptr(sum), .D = (size_t)n, .ldy = (size_t)ldy};
     parallel_for((size_t)N, cpu_grain(t.D), score_part, &t);
 }
+
+void cpu_segment_sum(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
+{
+    (void)be;
+    for (int i = 0; i < n; i++) {
+        double s = 0;
+        for (int32_t r = cpu_i32(offset)[i]; r < cpu_i32(offset)[i + 1]; r++)
+            s += ((const double *)cpu_ptr(x))[r];
+        ((double *)cpu_ptr(out))[i] = s;
+    }
+}

@@ -106,7 +106,7 @@ static void ref_add(struct be *be, struct be_view y, struct be_view a, struct be
         ref_set(y, i, ref_at(a, i) + ref_at(b, i));
 }
 
-static void ref_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O)
+static void ref_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)
 {
     (void)be;
     for (int n = 0; n < N; n++)
@@ -114,7 +114,7 @@ static void ref_linear(struct be *be, struct be_view y, struct be_view x, struct
             double s = 0;
             for (int i = 0; i < I; i++)
                 s += ref_at(x, at2(n, i, I)) * ref_at(w, at2(o, i, I));
-            ref_set(y, at2(n, o, O), s);
+            ref_set(y, at2(n, o, ldy), s);
         }
 }
 
@@ -304,6 +304,17 @@ static void ref_score_rows(struct be *be, struct be_view sum, struct be_view yq,
         }
 }
 
+static void ref_segment_sum(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
+{
+    (void)be;
+    for (int i = 0; i < n; i++) {
+        double s = 0;
+        for (int r = ref_int(offset, i); r < ref_int(offset, i + 1); r++)
+            s += ref_at(x, (size_t)r);
+        ref_set(out, (size_t)i, s);
+    }
+}
+
 const struct be_ops be_ref_ops = {
     .name = "ref",
     .weight_dtype = DT_F32,
@@ -338,4 +349,5 @@ const struct be_ops be_ref_ops = {
     .amax_cols = ref_amax_cols,
     .fakequant = ref_fakequant,
     .score_rows = ref_score_rows,
+    .segment_sum = ref_segment_sum,
 };
