@@ -82,7 +82,7 @@ struct be_ops {
                       bool accumulate);
 
     /* ---- RMSNorm over rows of D: r = 1/sqrt(mean(x*x) + eps); n = x*r [r]; y = w*n
-     * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x).
+     * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x). dx may alias dy.
      * Source: transformers modeling_qwen3_vl.py, Qwen3VLTextRMSNorm. */
     void (*rmsnorm)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
     void (*rmsnorm_bwd)(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
@@ -106,7 +106,7 @@ struct be_ops {
                           struct be_seqs seqs, int H, int K, int E);
 
     /* ---- SwiGLU: m = silu(g) [r] * u. Backward, sig = 1/(1+exp(-g)):
-     * ds = dm*u [r]; du = dm*silu(g) [r]; dg = ds * (sig*(1 + g*(1 - sig))). dg may alias g, du may alias u. */
+     * ds = dm*u [r]; du = dm*silu(g) [r]; dg = ds * (sig*(1 + g*(1 - sig))). dg may alias dm. */
     void (*swiglu)(struct be *, struct be_view m, struct be_view g, struct be_view u, size_t n);
     void (*swiglu_bwd)(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
                        struct be_view u, size_t n);

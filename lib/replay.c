@@ -1,0 +1,116 @@
+#include "replay.h"
+
+static int find_or_add(struct quantizer *list, int *n, const struct quantizer *q)
+{
+    for (int i = 0; i < *n; i++)
+        if (quantizer_equal(&list[i], q))
+            return i;
+    if (*n == REPLAY_MAX_QUANTIZERS)
+        return -1;
+    list[*n] = *q;
+    return (*n)++;
+}
+
+int replay_add(struct replay_set *s, const struct pair *p, struct err *e)
+{
+    const int w = find_or_add(s->weight, &s->n_weight, &p->weight), a = find_or_add(s->act, &s->n_act, &p->activation);
+    if (w >= 0 && a >= 0)
+        for (int i = 0; i < s->n; i++)
+            if (s->replay[i].weight == w && s->replay[i].act == a)
+                return i;
+    if (w < 0 || a < 0 || s->n == REPLAY_MAX_QUANTIZERS)
+        return err_set(e, ERR_LIMIT, "more than %d different quantizer pairs in one run", REPLAY_MAX_QUANTIZERS);
+    s->replay[s->n].weight = w;
+    s->replay[s->n].act = a;
+    return s->n++;
+}
+
+bool replay_needs_static_amax(const struct replay_set *s)
+{
+    for (int i = 0; i < s->n_act; i++)
+        if (s->act[i].format != QF_NONE && s->act[i].granularity == QG_TENSOR && !s->act[i].dynamic)
+            return true;
+    return false;
+}
+
+static bool needs_columns(const struct replay_set *s)
+{
+    for (int i = 0; i < s->n_weight; i++)
+        if (s->weight[i].format != QF_NONE && s->weight[i].granularity == QG_IN_CHANNEL)
+            return true;
+    return false;
+}
+
+void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
+                   int max_rows, int max_in, int max_out, size_t max_weight)
+{
+    *r = (struct replayer){.ops = ops, .be = be, .set = set, .bf16 = bf16, .act = bf16 ? ops->act_bf16 : ops->act_fp32,
+                           .max_rows = max_rows};
+    const size_t size = dtype_size(r->act);
+    r->act_stride = (size_t)max_rows * (size_t)max_in;
+    r->weight_buf = ops->alloc(be, max_weight * dtype_size(ops->weight_dtype));
+    r->act_buf = ops->alloc(be, (size_t)set->n_act * r->act_stride * size);
+    r->out_buf = ops->alloc(be, (size_t)max_rows * (size_t)max_out * size);
+    r->amax_buf = ops->alloc(be, (size_t)max_in * sizeof(float));
+}
+
+void replayer_close(struct replayer *r)
+{
+    r->ops->free(r->be, r->weight_buf);
+    r->ops->free(r->be, r->act_buf);
+    r->ops->free(r->be, r->out_buf);
+    r->ops->free(r->be, r->amax_buf);
+    *r = (struct replayer){0};
+}
+
+/* The input as activation quantizer a makes it. */
+static struct be_view quantized_input(const struct replayer *r, int a)
+{
+    if (r->set->act[a].format == QF_NONE)
+        return r->x;
+    return be_at((struct be_view){r->act_buf, 0, r->act}, (size_t)a * r->act_stride);
+}
+
+void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static, struct be_view amax_batch,
+                    struct be_view batch)
+{
+    if (N > r->max_rows)
+        BUG("%d rows for a workspace of %d", N, r->max_rows);
+    r->x = x;
+    r->N = N;
+    r->I = I;
+    for (int a = 0; a < r->set->n_act; a++) {
+        const struct quantizer *q = &r->set->act[a];
+        if (q->format == QF_NONE)
+            continue;
+        const bool per_batch = q->granularity == QG_TENSOR && q->dynamic;
+        r->ops->fakequant(r->be, quantized_input(r, a), x, q, per_batch ? amax_batch : amax_static,
+                          per_batch ? batch : (struct be_view){0}, N, I, r->bf16);
+    }
+}
+
+void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view amax_w, struct be_view col_amax,
+                   struct be_view y, int ldy, struct be_view g, struct be_view sum, size_t sum_stride)
+{
+    const struct be_view none = {0}, out = {r->out_buf, 0, r->act};
+    if (needs_columns(r->set) && !col_amax.buf) {
+        col_amax = (struct be_view){r->amax_buf, 0, DT_F32};
+        r->ops->zero(r->be, col_amax, (size_t)r->I);
+        r->ops->amax_cols(r->be, col_amax, w, O, r->I);
+    }
+    for (int k = 0; k < r->set->n_weight; k++) {
+        const struct quantizer *q = &r->set->weight[k];
+        struct be_view wq = w;
+        if (q->format != QF_NONE) {
+            wq = (struct be_view){r->weight_buf, 0, r->ops->weight_dtype};
+            r->ops->fakequant(r->be, wq, w, q, q->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I, r->bf16);
+        }
+        for (int i = 0; i < r->set->n; i++) {
+            if (r->set->replay[i].weight != k)
+                continue;
+            r->ops->linear(r->be, out, quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O);
+            r->flops += 2.0 * r->N * r->I * O;
+            r->ops->score_rows(r->be, be_at(sum, (size_t)i * sum_stride), out, y, g, r->N, O, ldy);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+/* replay - which quantizer combinations are replayed at every unit, and the replaying.
+ *
+ * A replay is (weight quantizer or none, activation quantizer or none). Pairs that share a quantizer share its work: an
+ * input is quantized once per activation quantizer, a weight once per weight quantizer.
+ *   score of a replay at a unit, per row = sum over outputs of (G * (Yq - Y))^2,
+ *   Yq = fakequant(X) fakequant(W)^T, G = dL/dY, Y = X W^T unquantized. */
+#ifndef REPLAY_H
+#define REPLAY_H
+#include "backend.h"
+#include "pair.h"
+
+enum { REPLAY_MAX_QUANTIZERS = 64 };
+
+struct replay_set {
+    struct quantizer weight[REPLAY_MAX_QUANTIZERS], act[REPLAY_MAX_QUANTIZERS]; /* distinct; QF_NONE may be among them */
+    int n_weight, n_act;
+    struct {
+        int weight, act; /* indices */
+    } replay[REPLAY_MAX_QUANTIZERS];
+    int n;
+};
+
+/* Add a pair; returns the index of its replay, which may be one that another pair has added. -1 with ERR_LIMIT when
+ * there are too many. */
+int replay_add(struct replay_set *s, const struct pair *p, struct err *e) MUST_CHECK;
+/* Does any activation quantizer need amax over the calibration data? */
+bool replay_needs_static_amax(const struct replay_set *s);
+
+/* The workspace of replaying. Views into buffers of the backend, for up to max_rows rows. */
+struct replayer {
+    const struct be_ops *ops;
+    struct be *be;
+    const struct replay_set *set;
+    bool bf16;
+    enum dtype act;
+    int max_rows;
+    struct be_buf *weight_buf, *act_buf, *out_buf, *amax_buf;
+    size_t act_stride;     /* elements between the quantized inputs of two activation quantizers */
+    int N, I;              /* of the current input */
+    struct be_view x;      /* current input, unquantized */
+    double flops;          /* of the replayed GEMMs, for the profile */
+};
+
+/* Buffers for inputs of up to max_in, outputs of up to max_out columns, weights of up to max_weight elements. */
+void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
+                   int max_rows, int max_in, int max_out, size_t max_weight);
+void replayer_close(struct replayer *r);
+
+/* Quantize the input x [N, I] of the units that follow. amax_static F32 [1]: over all calibration data; amax_batch F32:
+ * one per batch; batch I32 [N]: the batch of each row. */
+void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static, struct be_view amax_batch,
+                    struct be_view batch);
+/* Replay everything at weights w [O, I]. amax_w F32 [1]: max |w| of the whole tensor; col_amax F32 [I]: of its columns,
+ * or a NULL buffer: taken from w. y [N, ..]: unquantized output, rows ldy apart; g [N, O].
+ * sum F64: row sums, added to sum[replay*sum_stride + row]. */
+void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view amax_w, struct be_view col_amax,
+                   struct be_view y, int ldy, struct be_view g, struct be_view sum, size_t sum_stride);
+
+#endif

@@ -1,0 +1,184 @@
+#include "scores_write.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "model.h"
+#include "parallel.h"
+#include "safetensors.h"
+#include "version.h"
+
+static void set(json_t *o, const char *key, json_t *v)
+{
+    if (json_object_set_new(o, key, v))
+        BUG("cannot set '%s'", key);
+}
+
+/* Sum of a unit's record over the scored sequences, in file order. */
+static double unit_score(const struct scorer_result *r, int replay, int unit)
+{
+    double sum = 0;
+    for (int64_t s = 0; s < r->n_scored_seqs; s++)
+        sum += r->record[((int64_t)replay * r->n_scored_seqs + s) * r->n_units + unit];
+    return sum;
+}
+
+static double unit_amax(const struct scorer_result *r, int unit)
+{
+    float m = 0;
+    for (int b = 0; b < r->n_batches; b++)
+        m = r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit] > m ? r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit] : m;
+    return (double)m;
+}
+
+static json_t *describe_pair(const struct pair *p)
+{
+    char w[QUANTIZER_KEY], a[QUANTIZER_KEY];
+    quantizer_key(&p->weight, w);
+    quantizer_key(&p->activation, a);
+    json_t *o = json_object();
+    set(o, "name", json_string(p->name));
+    set(o, "modelopt_config", json_string(p->modelopt_config));
+    set(o, "recipe_name", json_string(p->recipe_name));
+    set(o, "bits", json_integer(pair_bits(p)));
+    set(o, "weight", json_string(w));
+    set(o, "activation", json_string(a));
+    return o;
+}
+
+static json_t *describe_arithmetic(const struct scores_source *s)
+{
+    json_t *o = json_object();
+    set(o, "version", json_integer(QSENS_ARITHMETIC));
+    set(o, "dtype", json_string(s->options->bf16 ? "bf16" : "fp32"));
+    set(o, "padding", json_string(s->calib->sentinels ? "reference" : "none"));
+    set(o, "backend", json_string(s->backend));
+    set(o, "block_batches", json_integer(s->options->block_batches));
+    return o;
+}
+
+static json_t *describe_calibration(const struct scores_source *s)
+{
+    const struct calib *c = s->calib;
+    int64_t real = 0, pad = 0, loss = 0;
+    for (int64_t i = 0; i < c->n_seqs; i++) {
+        real += c->n_real[i];
+        pad += c->n_pad[i];
+        loss += c->n_loss[i];
+    }
+    json_t *o = json_object();
+    set(o, "source", json_string(c->source));
+    set(o, "sequences", json_integer(c->n_seqs));
+    set(o, "batches", json_integer(c->n_batches));
+    set(o, "batch_size", json_integer(c->batch_size));
+    set(o, "seq_len", json_integer(c->seq_len));
+    set(o, "rows", json_integer(c->n_rows));
+    set(o, "real_tokens", json_integer(real));
+    set(o, "pad_tokens", json_integer(pad));
+    set(o, "loss_tokens", json_integer(loss));
+    set(o, "score_sequences", json_integer(s->result->n_scored_seqs));
+    set(o, "score_batches", json_integer(s->result->n_scored_batches));
+    set(o, "score_rows", json_integer(s->result->n_scored_rows));
+    return o;
+}
+
+static json_t *describe_run(const struct scores_source *s)
+{
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    json_t *o = json_object();
+    set(o, "seconds", json_real(s->seconds));
+    set(o, "tokens_per_second", json_real(s->seconds > 0 ? (double)s->calib->n_rows / s->seconds : 0));
+    set(o, "threads", json_integer(parallel_threads()));
+    set(o, "host", json_string(host));
+    set(o, "started", json_string(s->started));
+    return o;
+}
+
+/* Groups of language-model units in model order; members keep the order of their units. */
+static json_t *describe_groups(const struct scores_source *s, const struct pair *p, int replay, double *total)
+{
+    const struct lm *lm = s->lm;
+    const struct scorer_result *r = s->result;
+    json_t *groups = json_array(), *group = NULL;
+    double sum = 0;
+    *total = 0;
+    int current = -1;
+    for (int u = 0; u < r->n_units; u++) {
+        const struct lm_unit *unit = model_unit(lm, u);
+        if (unit->group != current) {
+            current = unit->group;
+            sum = 0;
+            group = json_object();
+            set(group, "name", json_string(lm->group[current].name));
+            set(group, "weights", json_integer((json_int_t)lm->group[current].weights));
+            set(group, "score", json_real(0));
+            set(group, "members", json_array());
+            json_array_append_new(groups, group);
+        }
+        const double score = unit_score(r, replay, u);
+        json_t *m = json_object();
+        set(m, "unit", json_string(unit->name));
+        set(m, "weights", json_integer((json_int_t)unit->weights));
+        set(m, "score", json_real(score));
+        set(m, "input_amax", p->activation.format == QF_NONE ? json_null() : json_real(unit_amax(r, u)));
+        set(m, "weight_amax", json_real((double)r->weight_amax[u]));
+        json_array_append_new(json_object_get(group, "members"), m);
+        sum += score;
+        *total += score;
+        set(group, "score", json_real(sum));
+    }
+    return groups;
+}
+
+json_t *scores_document(const struct scores_source *s, const struct pair *p, int replay)
+{
+    double total;
+    json_t *groups = describe_groups(s, p, replay, &total), *o = json_object(), *inputs = json_object();
+    set(inputs, "weights_sha256", json_string(s->lm->weights_sha256));
+    set(inputs, "tokens_sha256", json_string(s->calib->tokens_sha256));
+    set(o, "format", json_string("qsens-scores"));
+    set(o, "version", json_integer(1));
+    set(o, "pair", describe_pair(p));
+    set(o, "granularity", json_string(s->granularity));
+    set(o, "arithmetic", describe_arithmetic(s));
+    set(o, "inputs", inputs);
+    set(o, "calibration", describe_calibration(s));
+    set(o, "loss", json_real(s->result->loss));
+    set(o, "score", json_real(total));
+    set(o, "groups", groups);
+    set(o, "run", describe_run(s));
+    return o;
+}
+
+void records_write(const struct scores_source *s, const struct pair *p, int replay, FILE *f)
+{
+    const struct scorer_result *r = s->result;
+    const uint64_t S = (uint64_t)r->n_scored_seqs, B = (uint64_t)r->n_batches, U = (uint64_t)r->n_units;
+    char w[QUANTIZER_KEY], a[QUANTIZER_KEY], number[24];
+    quantizer_key(&p->weight, w);
+    quantizer_key(&p->activation, a);
+    struct st_writer out;
+    st_writer_init(&out);
+    st_writer_meta(&out, "format", "qsens-records");
+    st_writer_meta(&out, "version", "1");
+    st_writer_meta(&out, "weights_sha256", s->lm->weights_sha256);
+    st_writer_meta(&out, "tokens_sha256", s->calib->tokens_sha256);
+    st_writer_meta(&out, "weight", w);
+    st_writer_meta(&out, "activation", a);
+    st_writer_meta(&out, "dtype", s->options->bf16 ? "bf16" : "fp32");
+    st_writer_meta(&out, "padding", s->calib->sentinels ? "reference" : "none");
+    st_writer_meta(&out, "backend", s->backend);
+    snprintf(number, sizeof number, "%d", s->options->block_batches);
+    st_writer_meta(&out, "block_batches", number);
+    snprintf(number, sizeof number, "%d", QSENS_ARITHMETIC);
+    st_writer_meta(&out, "arithmetic", number);
+    st_writer_add(&out, "score", DT_F64, 2, (uint64_t[]){S, U});
+    st_writer_add(&out, "amax", DT_F32, 2, (uint64_t[]){B, U});
+    st_writer_add(&out, "weight_amax", DT_F32, 1, (uint64_t[]){U});
+    st_writer_begin(&out, f);
+    st_writer_data(&out, r->record + (size_t)replay * S * U, S * U * sizeof *r->record);
+    st_writer_data(&out, r->amax, B * U * sizeof *r->amax);
+    st_writer_data(&out, r->weight_amax, U * sizeof *r->weight_amax);
+    st_writer_end(&out);
+}

@@ -1,0 +1,30 @@
+/* scores_write - one pair's results as scores.json (scores.h) and records.safetensors.
+ *
+ * records.safetensors, version 1; S scored sequences, B calibration batches, U language-model units in model order:
+ *   score F64 [S, U]        sum over the sequence's rows and the unit's outputs of (G*(Yq-Y))^2
+ *   amax F32 [B, U]         max |input| per calibration batch
+ *   weight_amax F32 [U]     max |weight|
+ * metadata: format "qsens-records", version, weights_sha256, tokens_sha256, weight and activation (quantizer keys), dtype,
+ *   padding, backend, block_batches, arithmetic: all that the numbers depend on. */
+#ifndef SCORES_WRITE_H
+#define SCORES_WRITE_H
+#include "json.h"
+#include "pair.h"
+#include "scorer.h"
+
+struct scores_source {
+    const struct lm *lm;
+    const struct calib *calib;
+    const struct scorer_options *options;
+    const struct scorer_result *result;
+    const char *backend, *granularity;
+    double seconds; /* of the scoring run */
+    const char *started; /* when it began, ISO 8601 */
+};
+
+/* scores.json of the pair whose replay has this index. The caller owns the document. */
+json_t *scores_document(const struct scores_source *s, const struct pair *pair, int replay);
+/* records.safetensors of the same, to an open output. */
+void records_write(const struct scores_source *s, const struct pair *pair, int replay, FILE *f);
+
+#endif

@@ -1,0 +1,153 @@
+/* autoquant-score: lm.json + calib.safetensors + pairs -> per pair scores.json and records.safetensors. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+#include "io.h"
+#include "mem.h"
+#include "parallel.h"
+#include "scores_write.h"
+
+static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
+static const char *granularity = "default";
+static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
+static struct cli_list cells;
+
+static const struct cli_option options[] = {
+    {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
+    {"calib", 0, CLI_STRING, &calib_path, "FILE", "calib.safetensors of calib-pack", 0, 0},
+    {"cell", 0, CLI_LIST, &cells, "PAIR=DIR",
+     "score the pair of file PAIR and write scores.json and\nrecords.safetensors into DIR; may be given many times: all\n"
+     "cells are scored in one pass over the model", 0, 0},
+    {"backend", 0, CLI_STRING, &backend, "NAME", "auto, cpu, or ref (plain double, slow, the oracle)", 0, 0},
+    {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
+    {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
+    {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
+    {"score-size", 0, CLI_INT, &score_size, "N", "sequences to score (whole batches; calibration uses all)", 1, 1 << 30},
+    {"block", 0, CLI_INT, &block_batches, "N", "batches of a block, which share their GEMMs", 1, 1 << 20},
+    {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "blocks taken through the model at once, to bound memory; 0: all", 0, 1 << 30},
+    {"threads", 't', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
+    {0},
+};
+
+static const struct tool tool = {
+    .name = "autoquant-score",
+    .summary = "score how much each layer suffers from each quantization pair",
+    .usage = "--lm lm.json --calib calib.safetensors --cell PAIR.yaml=DIR [--cell ...]",
+    .options = options,
+    .operands = "argument",
+    .example = "tmp/build/release/autoquant-score --lm tmp/example/lm.json --calib tmp/example/calib.safetensors "
+               "--cell conf/quant_pair/fp8_fp16.yaml=tmp/example/fp8_fp16",
+};
+
+struct cell {
+    char *dir;
+    struct pair pair;
+    int replay;
+};
+
+static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
+{
+    for (size_t i = 0; i < cells.n; i++) {
+        const char *eq = strrchr(cells.item[i], '=');
+        if (!eq || eq == cells.item[i] || !eq[1])
+            return err_set(e, ERR_CONFIG, "--cell wants PAIR.yaml=DIR, not '%s'", cells.item[i]);
+        char *path = xstrndup(cells.item[i], (size_t)(eq - cells.item[i]));
+        const int rc = pair_load(&cell[i].pair, path, e);
+        free(path);
+        if (rc)
+            return -1;
+        cell[i].dir = xstrdup(eq + 1);
+        cell[i].replay = replay_add(set, &cell[i].pair, e);
+        if (cell[i].replay < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_options(const struct calib *c, struct err *e)
+{
+    if (strcmp(dtype, "bf16") && strcmp(dtype, "fp32"))
+        return err_set(e, ERR_CONFIG, "--dtype is bf16 or fp32, not '%s'", dtype);
+    if (strcmp(padding, "reference") && strcmp(padding, "none"))
+        return err_set(e, ERR_CONFIG, "--padding is reference or none, not '%s'", padding);
+    if (c->sentinels != !strcmp(padding, "reference"))
+        return err_set(e, ERR_CONFIG, "'%s' was packed with padding '%s', not '%s': run calib-pack again", calib_path,
+                       c->sentinels ? "reference" : "none", padding);
+    return 0;
+}
+
+/* Records first: scores.json is what others wait for. */
+static int write_cell(const struct scores_source *s, const struct cell *cell, struct err *e)
+{
+    struct io_out out;
+    char *path = io_join(cell->dir, "records.safetensors");
+    int rc = io_out_open(&out, path, e);
+    if (!rc) {
+        records_write(s, &cell->pair, cell->replay, out.f);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    path = io_join(cell->dir, "scores.json");
+    if (!rc && !(rc = io_out_open(&out, path, e))) {
+        json_t *doc = scores_document(s, &cell->pair, cell->replay);
+        json_print(out.f, doc, 1);
+        fputc('\n', out.f);
+        json_decref(doc);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    return rc;
+}
+
+static int score(const struct lm *lm, const struct calib *c, struct cell *cell, const struct replay_set *set, struct err *e)
+{
+    const struct be_ops *ops = be_find(backend, e);
+    if (!ops || check_options(c, e))
+        return -1;
+    const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks};
+    struct scorer_result r;
+    char started[32];
+    const time_t now = time(NULL);
+    strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    const double begin = cli_seconds();
+    if (scorer_run(&r, ops, lm, c, set, &o, e))
+        return -1;
+    const struct scores_source s = {lm, c, &o, &r, ops->name, granularity, cli_seconds() - begin, started};
+    cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
+                "%.1f GFLOP/s; %.0f MB of activations", ops->name, parallel_threads(), (long long)c->n_rows,
+                (long long)r.n_scored_rows, set->n, s.seconds, r.flops * 1e-12, r.flops / s.seconds * 1e-9,
+                (double)r.memory / 1e6);
+    int rc = 0;
+    for (size_t i = 0; i < cells.n && !rc; i++)
+        rc = write_cell(&s, &cell[i], e);
+    scorer_result_free(&r);
+    return rc;
+}
+
+static int run(const char *const *operand, int n, struct err *e)
+{
+    (void)operand;
+    (void)n;
+    if (!lm_path || !calib_path || !cells.n)
+        return err_set(e, ERR_CONFIG, "--lm, --calib and at least one --cell are needed; see autoquant-score --help");
+    parallel_init((int)threads);
+    struct cell *cell = xcalloc(cells.n, sizeof *cell);
+    struct replay_set set = {0};
+    struct lm lm = {0};
+    struct calib c = {0};
+    int rc = parse_cells(cell, &set, e) || lm_load(&lm, lm_path, e) || calib_load(&c, calib_path, e) ||
+             score(&lm, &c, cell, &set, e) ? -1 : 0;
+    lm_free(&lm);
+    calib_free(&c);
+    for (size_t i = 0; i < cells.n; i++)
+        free(cell[i].dir);
+    free(cell);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return cli_main(&tool, run, argc, argv);
+}
