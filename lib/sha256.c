@@ -1,5 +1,6 @@
 #include "sha256.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -79,11 +80,13 @@ static void blocks(uint32_t h[8], const unsigned char *p, size_t n)
 {
 #if defined(__x86_64__)
     /* gcc 12 and clang 14 know no "sha" in __builtin_cpu_supports: leaf 7, EBX bit 29 */
-    static int have = -1;
+    static atomic_int known = -1; /* threads hash in parallel */
+    int have = atomic_load_explicit(&known, memory_order_relaxed);
     if (have < 0) {
         unsigned a = 7, b, c = 0, d;
         __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
         have = (int)(b >> 29 & 1) && __builtin_cpu_supports("sse4.1");
+        atomic_store_explicit(&known, have, memory_order_relaxed);
     }
     if (have) {
         blocks_shani(h, p, n);
