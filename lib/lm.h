@@ -16,6 +16,7 @@
 #ifndef LM_H
 #define LM_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dtype.h"
@@ -96,10 +97,40 @@ struct lm {
 const char *lm_role_name(enum lm_role r);
 enum lm_role lm_role_of_name(const char *name); /* ROLE_COUNT if unknown */
 bool lm_role_is_unit(enum lm_role r);           /* q k v o gate up down lm_head */
+bool lm_role_in_layer(enum lm_role r);          /* else one per model, layer -1 */
+enum lm_role lm_role_lead(enum lm_role r);      /* first member of its group: q of q k v, gate of gate up, else r */
+/* The shape that a role's tensor has under c; returns its rank, 1 or 2 (shape[1] is 1 where the rank is 1). */
+int lm_role_shape(const struct lm_config *c, enum lm_role r, uint64_t shape[2]);
 
-/* Read and check lm.json: every index, every tensor present exactly once with the shape that config asks for.
- * Groups are rebuilt from the units. lm_free frees. */
+/* The module of a role as checkpoints name it ("model.language_model.layers.3.mlp.up_proj"; its tensor appends
+ * ".weight"), in a new string. prefix: what the family puts before "layers." and "embed_tokens"; lm_head has none. */
+char *lm_module_name(const char *prefix, enum lm_role r, int layer);
+#define LM_PREFIX_QWEN3_VL "model.language_model."
+#define LM_PREFIX_QWEN3 "model."
+
+/* Sizes in range and consistent: n_heads a multiple of n_kv_heads, head_dim even. ERR_FORMAT; where as in json.h. */
+int lm_config_check(const struct lm_config *c, const char *where, struct err *e) MUST_CHECK;
+
+/* Tensors are kept in one order: embedding, the layers (each in the order of enum lm_role), final norm, lm_head. */
+int lm_tensor_count(const struct lm_config *c);
+int lm_tensor_index(const struct lm_config *c, enum lm_role r, int layer);
+/* The inverse of lm_tensor_index. */
+void lm_tensor_at(const struct lm_config *c, int index, enum lm_role *r, int *layer);
+/* LM units: seven per layer and lm_head. They stand at the end of lm.unit, after the vision units. */
+int lm_unit_count(const struct lm_config *c);
+/* Role and layer of the i-th of them. */
+void lm_unit_at(const struct lm_config *c, int i, enum lm_role *r, int *layer);
+
+/* Build m->group from the units, which name their group by its first unit; ERR_FORMAT where they do not. */
+int lm_group_units(struct lm *m, const char *const *group_name, const char *where, struct err *e) MUST_CHECK;
+/* weights_sha256 of m. Two models with equal identity give equal scores. */
+void lm_identity(const struct lm *m, char out[65]);
+
+/* Read and check lm.json: every index, every tensor present exactly once with the shape that config asks for, inside its
+ * file; every unit in its place; the identity. Groups are rebuilt from the units. Does not look at the weights.
+ * ERR_FORMAT, or ERR_IO where the file cannot be read. lm_free frees. */
 int lm_load(struct lm *m, const char *path, struct err *e) MUST_CHECK;
+int lm_parse(struct lm *m, const char *data, size_t size, const char *name, struct err *e) MUST_CHECK;
 void lm_free(struct lm *m);
 /* The tensor of a role in a layer (-1: none); lm_head gives the embedding where tied. BUG if it does not exist. */
 const struct lm_tensor *lm_tensor_of(const struct lm *m, enum lm_role role, int layer);
