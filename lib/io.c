@@ -218,6 +218,9 @@ int io_out_commit(struct io_out *o, struct err *e)
     const char *name = o->path ? o->path : "standard output";
     errno = 0;
     int bad = fflush(o->f) || ferror(o->f);
+    /* the write that failed may be long past, and errno with it: one more byte to a file that is dropped says why */
+    if (bad && !errno && o->path && write(fileno(o->f), "", 1) == 1)
+        errno = EIO;
     if (!bad && o->path)
         bad = fsync(fileno(o->f)) && errno != EINVAL && errno != EROFS;
     int why = errno;
