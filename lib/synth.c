@@ -320,7 +320,7 @@ static int write_shards(const struct plan *p, int n, const char *dir, struct wri
     return rc;
 }
 
-/* A layout that an interrupted run left would be read in place of the new one. */
+/* What an earlier run left and would be read in place of the new model, or before it is complete. */
 static void remove_stale(const char *dir, const char *name)
 {
     char *path = io_join(dir, name);
@@ -332,10 +332,10 @@ static int check_target(const struct plan *p, const struct synth_options *o, con
 {
     char *path = io_join(dir, "config.json");
     int rc = 0;
-    if (access(path, F_OK) == 0)
-        rc = err_set(e, ERR_CONFIG, "'%s' exists: '%s' holds a model already; remove it or choose another directory", path, dir);
-    else if (o->n_shards > p->n)
+    if (o->n_shards > p->n)
         rc = err_set(e, ERR_CONFIG, "%d shards for %d tensors", o->n_shards, p->n);
+    else if (!o->force && access(path, F_OK) == 0)
+        rc = err_set(e, ERR_CONFIG, "'%s' holds a model already; choose another directory or give --force", dir);
     free(path);
     return rc;
 }
@@ -347,15 +347,26 @@ static json_t *generation_config(const json_t *config)
                      "eos_token_id", json_object_get(text, "eos_token_id"), "transformers_version", "4.57.3");
 }
 
+static int copy_tokenizer(const char *from, const char *dir, struct err *e)
+{
+    int n = 0;
+    if (!from)
+        return 0;
+    if (hf_copy_tokenizer(from, dir, &n, e))
+        return -1;
+    return n ? 0 : err_set(e, ERR_CONFIG, "'%s' has no tokenizer files", from);
+}
+
 int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress, void *arg,
                 struct err *e)
 {
     struct plan p;
     if (plan(&p, config, o, e))
         return -1;
-    int rc = check_target(&p, o, dir, e);
+    int rc = check_target(&p, o, dir, e) || copy_tokenizer(o->tokenizer_from, dir, e) ? -1 : 0;
     if (!rc) {
         struct writer w = {.buffer = xmalloc(BUFFER_BYTES, 1), .progress = progress, .arg = arg};
+        remove_stale(dir, "config.json");
         remove_stale(dir, o->n_shards > 1 ? "model.safetensors" : "model.safetensors.index.json");
         rc = o->n_shards > 1 ? write_shards(&p, o->n_shards, dir, &w, e)
                              : write_file(&p, 0, p.n, dir, "model.safetensors", &w, e);

@@ -23,6 +23,8 @@ struct synth_options {
     enum dtype dtype;       /* BF16, F16 or F32 */
     bool untied;            /* an lm_head of its own, whatever the size says */
     bool rope_parameters;   /* the spelling of transformers 5 */
+    bool force;             /* replace a model that is there */
+    const char *tokenizer_from; /* directory whose tokenizer files are copied, or NULL */
     int n_shards;           /* 1: model.safetensors; more: an index */
     uint64_t seed;
 };
@@ -47,8 +49,8 @@ uint64_t synth_key(uint64_t seed, const char *tensor);
 void synth_fill(const struct synth_rule *r, enum dtype t, void *dst, uint64_t begin, uint64_t n);
 
 /* Write the weights and config.json, which comes last: a directory that has it is complete. progress is called with the
- * bytes written since the last call; NULL for none. ERR_CONFIG where DIR has a config.json already or there are more
- * shards than tensors; ERR_IO. */
+ * bytes written since the last call; NULL for none. ERR_CONFIG where DIR has a config.json already (unless force) or
+ * there are more shards than tensors or no tokenizer files; ERR_IO. */
 typedef void synth_progress_fn(void *arg, double bytes);
 int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress, void *arg,
                 struct err *e) MUST_CHECK;

@@ -3,14 +3,13 @@
 #include <string.h>
 
 #include "cli.h"
-#include "hf_config.h"
 #include "parallel.h"
 #include "synth.h"
 
 static const char *size = "tiny", *output, *dtype = "bf16", *tokenizer_from;
 static struct cli_list set;
 static long seed = 1, shards = 1, threads;
-static bool untied, rope_parameters;
+static bool untied, rope_parameters, force;
 
 static const struct cli_option options[] = {
     {"output", 'o', CLI_STRING, &output, "DIR", "the new model's directory (required)", 0, 0},
@@ -22,6 +21,7 @@ static const struct cli_option options[] = {
     {"untied", 0, CLI_FLAG, &untied, NULL, "give lm_head weights of its own", 0, 0},
     {"rope-parameters", 0, CLI_FLAG, &rope_parameters, NULL, "write rope_parameters, as transformers 5 does", 0, 0},
     {"tokenizer-from", 0, CLI_STRING, &tokenizer_from, "DIR", "copy the tokenizer files of this model", 0, 0},
+    {"force", 'f', CLI_FLAG, &force, NULL, "replace a model that DIR holds already", 0, 0},
     {"threads", 'j', CLI_INT, &threads, "N", "threads; 0 = all of this process", 0, 256},
     {NULL, 0, CLI_FLAG, NULL, NULL, NULL, 0, 0},
 };
@@ -32,9 +32,9 @@ static const struct tool tool = {
     .usage = "[options] -o DIR",
     .details =
         "The weights are random with outlier channels as trained models have them, and finite in bf16 at any depth.\n"
-        "They depend on the seed alone, not on threads or shards. config.json is written last; a directory that has\n"
-        "one is not overwritten. With --tokenizer-from models/tiny_qwen3_vl any vocabulary of 2,048 or more works.",
-    .example = "synth-model --size tiny --seed 7 -o tmp/synth",
+        "They depend on the seed alone, not on threads or shards. config.json is written last: a directory that has\n"
+        "one is complete. With --tokenizer-from models/tiny_qwen3_vl any vocabulary of 2,048 or more works.",
+    .example = "synth-model --size tiny --seed 7 --force -o tmp/synth",
     .operands = "argument",
     .min_operands = 0,
     .max_operands = 0,
@@ -60,17 +60,6 @@ static int parse_dtype(enum dtype *t, struct err *e)
     return err_set(e, ERR_CONFIG, "option --dtype wants bf16, f16 or f32, not '%s'", dtype);
 }
 
-/* Before the weights, which take longest: a wrong directory is reported at once. */
-static int copy_tokenizer(struct err *e)
-{
-    int n = 0;
-    if (!tokenizer_from)
-        return 0;
-    if (hf_copy_tokenizer(tokenizer_from, output, &n, e))
-        return -1;
-    return n ? 0 : err_set(e, ERR_CONFIG, "'%s' has no tokenizer files", tokenizer_from);
-}
-
 static int write_model(const json_t *config, const struct synth_options *o, struct err *e)
 {
     uint64_t bytes;
@@ -92,14 +81,15 @@ static int run(const char *const *operand, int n, struct err *e)
     (void)operand;
     (void)n;
     struct synth_options o = {.size = size, .set = set.item, .n_sets = set.n, .untied = untied, .n_shards = (int)shards,
-                              .rope_parameters = rope_parameters, .seed = (uint64_t)seed};
+                              .rope_parameters = rope_parameters, .force = force,
+                              .tokenizer_from = tokenizer_from, .seed = (uint64_t)seed};
     if (!output)
         return err_set(e, ERR_CONFIG, "missing option -o DIR; usage: synth-model %s", tool.usage);
     if (parse_dtype(&o.dtype, e))
         return -1;
     parallel_init((int)threads);
     json_t *config = synth_config(&o, e);
-    const int rc = !config || copy_tokenizer(e) || write_model(config, &o, e) ? -1 : 0;
+    const int rc = !config || write_model(config, &o, e) ? -1 : 0;
     json_decref(config);
     return rc;
 }
