@@ -113,10 +113,8 @@ int st_parse(struct st_file *f, const void *data, size_t size, const char *name,
 {
     *f = (struct st_file){.map = {data, size}, .name = xstrdup(name)};
     int rc = parse_header(f, e);
-    if (rc) {
-        f->map = (struct io_map){0};
+    if (rc)
         st_close(f);
-    }
     return rc;
 }
 
@@ -129,12 +127,14 @@ int st_open(struct st_file *f, const char *path, struct err *e)
         io_unmap(&map);
         return -1;
     }
+    f->owns_map = true;
     return 0;
 }
 
 void st_close(struct st_file *f)
 {
-    io_unmap(&f->map);
+    if (f->owns_map)
+        io_unmap(&f->map);
     free(f->tensor);
     free(f->name);
     json_decref(f->header);

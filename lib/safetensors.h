@@ -4,6 +4,7 @@
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -24,7 +25,8 @@ struct st_tensor {
 };
 
 struct st_file {
-    struct io_map map;
+    struct io_map map; /* the whole file; unmapped by st_close only where st_open mapped it */
+    bool owns_map;
     char *name;
     struct st_tensor *tensor; /* sorted by name */
     size_t n;

@@ -144,11 +144,28 @@ static void test_open(void)
     st_close(&f);
 }
 
+/* st_close must leave memory of the caller alone, also where it begins on a page and could be unmapped. */
+static void test_callers_memory(void)
+{
+    static const char header[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[4096],\"data_offsets\":[0,4096]}}";
+    size_t size;
+    struct st_file f;
+    struct err e = {0};
+    unsigned char *p = make(header, sizeof header - 1, sizeof header - 1, 4096, &size), *page = aligned_alloc(4096, 8192);
+    memcpy(page, p, size);
+    ok(!st_parse(&f, page, size, "f", &e), "parsed from a page %s", e.msg);
+    st_close(&f);
+    ok(!memcmp(page, p, size), "the page is still there");
+    free(page);
+    free(p);
+}
+
 int main(void)
 {
     test_bad();
     test_good();
     test_writer();
     test_open();
+    test_callers_memory();
     return done();
 }
