@@ -250,6 +250,24 @@ void io_out_abort(struct io_out *o)
     out_free(o);
 }
 
+int io_update(const char *path, const void *data, size_t n, struct err *e)
+{
+    char *old;
+    size_t n_old;
+    struct err unreadable; /* missing or larger: it does not hold these bytes */
+    if (!io_read(path, n, &old, &n_old, &unreadable)) {
+        const int same = n_old == n && !memcmp(old, data, n);
+        free(old);
+        if (same)
+            return 0;
+    }
+    struct io_out out;
+    if (io_out_open(&out, path, e))
+        return -1;
+    fwrite(data, 1, n, out.f); /* a failure sticks to the stream and surfaces in the commit */
+    return io_out_commit(&out, e);
+}
+
 char *io_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);

@@ -35,6 +35,9 @@ int io_out_commit(struct io_out *o, struct err *e) MUST_CHECK;
 /* Drop what was written. Legal on a zeroed, committed or aborted io_out. */
 void io_out_abort(struct io_out *o);
 
+/* Make the file hold these n bytes. One that already does is not touched, so that Make sees no change. */
+int io_update(const char *path, const void *data, size_t n, struct err *e) MUST_CHECK;
+
 /* mkdir -p of the directory part of path. */
 int io_make_parents(const char *path, struct err *e) MUST_CHECK;
 /* New string DIR/NAME. */
