@@ -27,7 +27,9 @@ struct search_result {
 };
 
 /* Least sum of scores with sum of costs <= limit. Ties: the cheaper combination, then the earlier choice in the menu.
- * ERR_CONFIG on negative, non-finite or empty input; ERR_LIMIT where costs overflow. */
+ * Scores are compared as exact sums (to 2^-124 of the largest total), so ties do not depend on rounding.
+ * ERR_CONFIG on negative, non-finite or empty input; ERR_LIMIT where costs or scores overflow, or where more than
+ * 2^24 partial solutions are equally good (scores that all but follow from the costs). */
 int search_solve(const struct search_group *group, int n_groups, int64_t limit, struct search_result *r,
                  struct err *e) MUST_CHECK;
 
