@@ -38,6 +38,8 @@ struct scores {
 
 /* Read and check: finite non-negative scores, sums of members equal to their group within rounding. scores_free frees. */
 int scores_load(struct scores *s, const char *path, struct err *e) MUST_CHECK;
+/* The same from memory; `name` is for messages. */
+int scores_parse(struct scores *s, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;
 void scores_free(struct scores *s);
 
 #endif
