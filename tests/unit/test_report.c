@@ -1,0 +1,165 @@
+/* Reports: the reference's own, to the byte, where its manifests are at hand; layout and escapes on samples. */
+#include "report.h"
+
+#include <dirent.h>
+
+#include "edit.h"
+#include "tap.h"
+
+static const char sample[] = "tests/fixtures/manifest/fp4_fp8.json", published[] = "../shared/data/published";
+
+/* The Markdown report, or the JSON one; the caller frees. */
+static char *report(const struct manifest *m, bool is_json, const char *composed)
+{
+    char *buf = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&buf, &n);
+    json_t *v = is_json ? report_json(m) : NULL;
+    if (v)
+        json_print(f, v, 2);
+    else
+        report_md(f, m, composed);
+    json_decref(v);
+    fclose(f);
+    char *text = xstrndup(buf, n);
+    free(buf);
+    return text;
+}
+
+static char *markdown(const struct manifest *m, const char *composed)
+{
+    return report(m, false, composed);
+}
+
+static char *json_report(const struct manifest *m)
+{
+    return report(m, true, NULL);
+}
+
+static char *read_text(const char *dir, const char *name)
+{
+    struct err e;
+    char *path = io_join(dir, name), *text = NULL;
+    size_t n;
+    if (io_read(path, 64 << 20, &text, &n, &e))
+        text = NULL;
+    free(path);
+    return text;
+}
+
+static void test_published(const char *pair)
+{
+    struct err e = {0};
+    struct manifest m;
+    char *dir = io_join(published, pair), *path = xasprintf("%s/%s_autoquant_lm_quant_manifest.json", dir, pair);
+    if (ok(!manifest_load(&m, path, &e), "%s: read %s", pair, e.msg)) {
+        char *want = read_text(dir, "per-layer-sensitivity.json"), *got = json_report(&m);
+        ok(want && !strcmp(got, want), "%s: the JSON report is the reference's", pair);
+        free(want);
+        free(got);
+        want = read_text(dir, "table-rows.md");
+        got = markdown(&m, NULL);
+        const char *table = strstr(got, "|Layer|");
+        ok(want && table && !strcmp(table, want), "%s: so are the rows of the Markdown table", pair);
+        ok(!strstr(got, "## Quantization") && !strstr(got, "## Ranks"), "%s: sections without data are left out", pair);
+        free(want);
+        free(got);
+        manifest_free(&m);
+    }
+    free(path);
+    free(dir);
+}
+
+static void test_all_published(void)
+{
+    DIR *d = opendir(published);
+    if (!d) {
+        ok(true, "published reports # SKIP %s is not here", published);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(d));)
+        if (entry->d_name[0] != '.')
+            test_published(entry->d_name);
+    closedir(d);
+}
+
+static void contains(const char *text, const char *part, const char *name)
+{
+    if (!ok(strstr(text, part) != NULL, "%s", name))
+        diag("missing: %s", part);
+}
+
+static void test_sample(void)
+{
+    struct err e = {0};
+    struct manifest m;
+    if (!ok(!manifest_load(&m, sample, &e), "the sample is read %s", e.msg))
+        return;
+    char *md = markdown(&m, "autoquant:\n  bits: 8\n");
+    contains(md, "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
+                 "====================================================\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
+                 "|Scheme|`wfp4_afp8_autoquant_lm`|\n|Model|`tiny_qwen3_vl`|\n|Effective bits (from search)|`9.8974`|\n"
+                 "|Total AutoQuant score|`1.710895e-02`|\n|Constraint satisfied|`True`|\n\n## Dataset\n", "title and summary");
+    contains(md, "|Calibration samples (used / max)|`128` / `128`|\n\n## Quantization\n", "dataset");
+    contains(md, "\n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n"
+                 "|model.language_model.layers.0.self_attn.q_proj|4.0|3.166e-02|8.192e+03|\n", "table, most sensitive first");
+    contains(md, "|40|model.language_model.layers.0.self_attn.q_proj|NONE|32.02 %|32.02 %|q_proj 1.58e-02, k_proj 7.92e-03, "
+                 "v_proj 7.92e-03|\n", "ranks, shares and members of ours");
+    contains(md, "\n## Composed Config (`composed-config.yaml`)\n  \n  \n```yaml  \nautoquant:  \n  bits: 8  \n```\n",
+             "the embedded configuration");
+    free(md);
+    md = markdown(&m, "x: \"```\"\n");
+    contains(md, "\n````yaml  \nx: \"```\"  \n````\n", "a fence longer than the backticks within");
+    free(md);
+    char *json = json_report(&m);
+    contains(json, "  \"run_config\": {\n    \"composed_yaml_path\": \"composed-config.yaml\"\n  },\n  \"autoquant_state\": {",
+             "order of the JSON report");
+    contains(json, "  \"layer_sensitivity\": [\n    {\n      \"layer\": \"model.language_model.layers.0.self_attn.q_proj\",\n"
+                   "      \"num_bits\": 4.0,\n      \"sensitivity\": 0.03166464030800853,\n      \"size_cost\": 8192.0\n    },",
+             "entries of the JSON report");
+    contains(json, "\n  ],\n  \"qsens\": {\n    \"version\": 1,", "ours comes last");
+    ok(json[strlen(json) - 1] == '}', "no final newline");
+    free(json);
+    manifest_free(&m);
+}
+
+/* report of the sample with one change */
+static char *markdown_of(const char *from, const char *to)
+{
+    struct err e = {0};
+    struct manifest m;
+    char *text = edited(sample, from, to), *md = NULL;
+    if (ok(text && !manifest_parse(&m, text, strlen(text), "x.json", &e), "%s: read %s", to, e.msg)) {
+        md = markdown(&m, NULL);
+        manifest_free(&m);
+    }
+    free(text);
+    return md;
+}
+
+static void test_escapes(void)
+{
+    static const struct {
+        const char *name, *from, *to, *part;
+    } row[] = {
+        {"a bar in a cell", "\"id\": \"tiny_qwen3_vl\"", "\"id\": \"a|b\\nc\"", "|Model|`a\\|b c`|\n"},
+        {"an underline as long as the title", "wfp4_afp8_autoquant_lm", "w\\u00e9", "(w\xc3\xa9)\n================================\n\n"},
+        {"overrides", "\"quant_cfg_overrides\": {}", "\"quant_cfg_overrides\": {\"b\": {\"axis\": 0}, \"a\": null}",
+         "|Quant cfg overrides|`see below`|\n  \n  \n```json  \n{  \n  \"a\": null,  \n  \"b\": {  \n    \"axis\": 0  \n  }  \n}  \n```\n"},
+        {"samples without a maximum", "\"max_calib_samples\": 128,", "", "|Calibration samples (used / max)|`128` / `?`|\n"},
+        {"not satisfied", "\"is_satisfied\": true", "\"is_satisfied\": false", "|Constraint satisfied|`False`|\n"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char *md = markdown_of(row[i].from, row[i].to);
+        contains(md ? md : "", row[i].part, row[i].name);
+        free(md);
+    }
+}
+
+int main(void)
+{
+    test_all_published();
+    test_sample();
+    test_escapes();
+    return done();
+}
