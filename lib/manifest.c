@@ -51,13 +51,14 @@ static int parse_state(struct manifest *m, const char *where, struct err *e)
         json_get_bool(state, "is_satisfied", place, &m->is_satisfied, e))
         return -1;
     if (!(m->effective_bits > 0) || !(m->effective_bits <= 16))
-        return err_set(e, ERR_FORMAT, "%s: effective_bits is %g, which is not between 0 and 16", place, m->effective_bits);
+        return err_set(e, ERR_FORMAT, "%s: effective_bits is %g, which is not between 0 and 16", place,
+                       m->effective_bits);
     double worst = 0;
     for (int i = 0; i < m->table.n; i++)
         worst += m->table.row[i].importance;
     if (!(m->score >= 0) || !(m->score <= worst * (1 + 1e-9)))
-        return err_set(e, ERR_FORMAT, "%s: the score is %.17g; by the scores of the groups it lies from 0 to %.17g", place,
-                       m->score, worst);
+        return err_set(e, ERR_FORMAT, "%s: the score is %.17g; by the scores of the groups it lies from 0 to %.17g",
+                       place, m->score, worst);
     return 0;
 }
 
@@ -71,7 +72,8 @@ static int check_qsens(const struct manifest *m, const char *where, struct err *
     double score, sum = 0;
     size_t k = 0;
     snprintf(place, sizeof place, "%.400s: qsens", where);
-    if (json_get_int(m->qsens, "version", place, 1, 1, &version, e) || json_get_array(m->qsens, "groups", place, &groups, e) ||
+    if (json_get_int(m->qsens, "version", place, 1, 1, &version, e) ||
+        json_get_array(m->qsens, "groups", place, &groups, e) ||
         json_get_object(m->qsens, "recipe", place, &recipe, e) || json_get_object(recipe, "groups", place, &chosen, e))
         return -1;
     for (int i = 0; i < m->table.n; i++) {
@@ -86,15 +88,16 @@ static int check_qsens(const struct manifest *m, const char *where, struct err *
             json_get_str(chosen, r->name, place, &pair, e))
             return -1;
         if (strcmp(name, r->name) || score != sens_shown(r)->score)
-            return err_set(e, ERR_FORMAT, "%s: is '%.150s' with score %.17g, in layer_sensitivity the score is %.17g", place,
-                           name, score, sens_shown(r)->score);
+            return err_set(e, ERR_FORMAT, "%s: is '%.150s' with score %.17g, in layer_sensitivity the score is %.17g",
+                           place, name, score, sens_shown(r)->score);
         sum += strcmp(pair, SENS_NONE) ? score : 0;
     }
     if (k != json_array_size(groups))
-        return err_set(e, ERR_FORMAT, "%s: qsens has %zu groups, layer_sensitivity has %zu that can be quantized", where,
-                       json_array_size(groups), k);
+        return err_set(e, ERR_FORMAT, "%s: qsens has %zu groups, layer_sensitivity has %zu that can be quantized",
+                       where, json_array_size(groups), k);
     if (!(fabs(sum - m->score) <= 1e-9 * sum))
-        return err_set(e, ERR_FORMAT, "%s: the recipe's groups score %.17g, autoquant_state says %.17g", where, sum, m->score);
+        return err_set(e, ERR_FORMAT, "%s: the recipe's groups score %.17g, autoquant_state says %.17g", where, sum,
+                       m->score);
     return 0;
 }
 
@@ -120,10 +123,11 @@ static int parse(struct manifest *m, const char *name, struct err *e)
         json_get_array(m->doc, "sensitivity_ranking", where, &ranking, e) ||
         sens_parse(&m->table, layers, ranking, name, e))
         return -1;
-    return parse_state(m, where, e) || optional(m, "dataset", where, &m->dataset, e) ||
-           optional(m, "quantization", where, &m->quantization, e) ||
-           optional(m, "run_config", where, &m->run_config, e) || optional(m, "qsens", where, &m->qsens, e) ||
-           (m->qsens && check_qsens(m, where, e)) ? -1 : 0;
+    if (parse_state(m, where, e) || optional(m, "dataset", where, &m->dataset, e) ||
+        optional(m, "quantization", where, &m->quantization, e) ||
+        optional(m, "run_config", where, &m->run_config, e) || optional(m, "qsens", where, &m->qsens, e))
+        return -1;
+    return m->qsens ? check_qsens(m, where, e) : 0;
 }
 
 int manifest_parse(struct manifest *m, const char *data, size_t n, const char *name, struct err *e)

@@ -3,8 +3,9 @@
  * Reading takes ours and the reference's, the layout of today and the older one without `dataset`, `quantization` and
  * `run_config`. Keys in order (manifest_build.h says what ours holds):
  *   scheme {name, auto_quantize_bits, auto_quantize_method, auto_quantize_score_size, coverage_mode, coverage_fraction,
- *   quant_formats}, model {id}, num_quantized_layers, layers, autoquant_state {keys, constraints {effective_bits}, score,
- *   is_satisfied}, layer_sensitivity, sensitivity_ranking (sensitivity.h), dataset, quantization, run_config, qsens.
+ *   quant_formats}, model {id}, num_quantized_layers, layers, autoquant_state {keys, constraints {effective_bits},
+ *   score, is_satisfied}, layer_sensitivity, sensitivity_ranking (sensitivity.h), dataset, quantization, run_config,
+ *   qsens.
  * `qsens` is ours alone; report-json and report-md pass on what it holds. */
 #ifndef MANIFEST_H
 #define MANIFEST_H

@@ -65,7 +65,8 @@ static json_t *quantizer_summary(const char *key)
         return json_object();
     const json_int_t block = strtol(granularity + 5, NULL, 10);
     if (!strncmp(key, "fp4/", 4))
-        return json_pack("{sn s{sI ss s[ii]}}", "axis", "block_sizes", "-1", block, "type", "dynamic", "scale_bits", 4, 3);
+        return json_pack("{sn s{sI ss s[ii]}}", "axis", "block_sizes", "-1", block, "type", "dynamic", "scale_bits", 4,
+                         3);
     if (!strncmp(key, "mxfp4/", 6))
         return json_pack("{s{sI ss s[ii]}}", "block_sizes", "-1", block, "type", "dynamic", "scale_bits", 8, 0);
     return json_pack("{s{sI}}", "block_sizes", "-1", block);
@@ -75,9 +76,9 @@ static json_t *quantization(const struct scores *s, json_t *overrides)
 {
     const json_t *pair = json_object_get(s->doc, "pair");
     return json_pack("{ss s{ss so} s{so so}}", "base_format_name", s->modelopt_config, "quant_granularity", "name",
-                     s->granularity, "quant_cfg_overrides", overrides, "effective_quantizer_summary", "*weight_quantizer",
-                     quantizer_summary(json_string_value(json_object_get(pair, "weight"))), "*input_quantizer",
-                     quantizer_summary(json_string_value(json_object_get(pair, "activation"))));
+                     s->granularity, "quant_cfg_overrides", overrides, "effective_quantizer_summary",
+                     "*weight_quantizer", quantizer_summary(json_string_value(json_object_get(pair, "weight"))),
+                     "*input_quantizer", quantizer_summary(json_string_value(json_object_get(pair, "activation"))));
 }
 
 /* ---- scores and recipe ---- */
@@ -100,13 +101,14 @@ static json_t *chosen(const struct recipe_menu *m, const struct recipe *r)
         if (!m->group[g].fixed)
             json_object_set_new(groups, m->group[g].name,
                                 json_string(r->pick[g] == RECIPE_NONE ? SENS_NONE : m->pair[r->pick[g]].name));
-    return json_pack("{sf sf sf sf so}", "asked_bits", r->asked_bits, "adjusted_bits", r->adjusted_bits, "bound", r->bound,
-                     "gap", r->score - r->bound, "groups", groups);
+    return json_pack("{sf sf sf sf so}", "asked_bits", r->asked_bits, "adjusted_bits", r->adjusted_bits, "bound",
+                     r->bound, "gap", r->score - r->bound, "groups", groups);
 }
 
 static json_t *qsens(const struct scores *s, const struct recipe_menu *m, const struct recipe *r)
 {
-    static const char *const kept[] = {"pair", "granularity", "arithmetic", "inputs", "calibration", "loss", "score", "groups"};
+    static const char *const kept[] = {"pair",        "granularity", "arithmetic", "inputs",
+                                       "calibration", "loss",        "score",      "groups"};
     json_t *out = json_pack("{si}", "version", 1), *run = json_object_get(s->doc, "run");
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         json_object_set(out, kept[i], json_object_get(s->doc, kept[i]));
@@ -116,21 +118,32 @@ static json_t *qsens(const struct scores *s, const struct recipe_menu *m, const 
     return out;
 }
 
-static json_t *document(const struct lm *lm, const struct scores *s, const struct manifest_options *o, json_t *overrides,
-                        const struct recipe_menu *m, const struct recipe *r)
+/* keys: what ModelOpt's own state file holds */
+static json_t *state(const struct recipe *r)
+{
+    return json_pack("{s[sss] s{sf} sf sb}", "keys", "candidate_stats", "best", "constraints", "constraints",
+                     "effective_bits", r->effective_bits, "score", r->score, "is_satisfied", r->satisfied);
+}
+
+static json_t *document(const struct lm *lm, const struct scores *s, const struct manifest_options *o,
+                        json_t *overrides, const struct recipe_menu *m, const struct recipe *r)
 {
     struct sens_table table = {0};
     fill_table(&table, m);
-    json_t *doc = json_pack(
-        "{so s{ss} si so s{s[sss] s{sf} sf sb} so so so so s{ss} so}", "scheme", scheme(s, o, r), "model", "id",
-        o->model_id ? o->model_id : lm->path, "num_quantized_layers", lm->n_units, "layers", layers(lm), "autoquant_state",
-        "keys", "candidate_stats", "best", "constraints", "constraints", "effective_bits", r->effective_bits, "score",
-        r->score, "is_satisfied", r->satisfied, "layer_sensitivity", sens_layers_json(&table), "sensitivity_ranking",
-        sens_ranking_json(&table), "dataset", dataset(s, o), "quantization", quantization(s, overrides), "run_config",
-        "composed_yaml_path", o->composed ? o->composed : "composed-config.yaml", "qsens", qsens(s, m, r));
+    json_t *doc = json_object();
+    json_object_set_new(doc, "scheme", scheme(s, o, r));
+    json_object_set_new(doc, "model", json_pack("{ss}", "id", o->model_id ? o->model_id : lm->path));
+    json_object_set_new(doc, "num_quantized_layers", json_integer(lm->n_units));
+    json_object_set_new(doc, "layers", layers(lm));
+    json_object_set_new(doc, "autoquant_state", state(r));
+    json_object_set_new(doc, "layer_sensitivity", sens_layers_json(&table));
+    json_object_set_new(doc, "sensitivity_ranking", sens_ranking_json(&table));
+    json_object_set_new(doc, "dataset", dataset(s, o));
+    json_object_set_new(doc, "quantization", quantization(s, overrides));
+    json_object_set_new(doc, "run_config",
+                        json_pack("{ss}", "composed_yaml_path", o->composed ? o->composed : "composed-config.yaml"));
+    json_object_set_new(doc, "qsens", qsens(s, m, r));
     sens_free(&table);
-    if (!doc)
-        BUG("a manifest that does not come together");
     return doc;
 }
 
@@ -140,8 +153,12 @@ static int check_options(const struct manifest_options *o, struct err *e)
 {
     const struct {
         const char *name, *value;
-    } text[] = {{"scheme", o->scheme},     {"model-id", o->model_id},         {"captions", o->captions},
-                {"composed", o->composed}, {"dataset-name", o->dataset_name}, {"dataset-size", o->dataset_size},
+    } text[] = {{"scheme", o->scheme},
+                {"model-id", o->model_id},
+                {"captions", o->captions},
+                {"composed", o->composed},
+                {"dataset-name", o->dataset_name},
+                {"dataset-size", o->dataset_size},
                 {"dataset-root", o->dataset_root}};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
         json_t *v = text[i].value ? json_string(text[i].value) : json_null();

@@ -2,9 +2,8 @@
  * configuration. A pure function of these.
  *
  * Under the last key, ours alone:
- *   qsens {version 1, pair {name, modelopt_config, recipe_name, bits, weight, activation}, granularity, arithmetic, inputs,
- *          calibration, loss, score, groups [{name, weights, score, members}], run]: as in scores.json (scores.h);
- *          recipe {asked_bits, adjusted_bits, bound, gap, groups {name: pair name or "NONE"}}} */
+ *   qsens {version 1; pair, granularity, arithmetic, inputs, calibration, loss, score, groups as in scores.json;
+ *          recipe {asked_bits, adjusted_bits, bound, gap, groups {name: pair name or "NONE"}}; run as in scores.json} */
 #ifndef MANIFEST_BUILD_H
 #define MANIFEST_BUILD_H
 #include <stdbool.h>

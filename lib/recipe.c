@@ -34,8 +34,11 @@ static void order_menu(const struct recipe_menu *m, struct problem *p)
 static void problem_init(struct problem *p, const struct recipe_menu *m)
 {
     const size_t n = (size_t)m->n_pairs + 1, groups = (size_t)m->n_groups;
-    *p = (struct problem){.n = (int)n, .pair = xmalloc(n, sizeof *p->pair), .steps = xmalloc(n, sizeof *p->steps),
-                          .choice = xmalloc(groups * n, sizeof *p->choice), .group = xmalloc(groups, sizeof *p->group)};
+    *p = (struct problem){.n = (int)n,
+                          .pair = xmalloc(n, sizeof *p->pair),
+                          .steps = xmalloc(n, sizeof *p->steps),
+                          .choice = xmalloc(groups * n, sizeof *p->choice),
+                          .group = xmalloc(groups, sizeof *p->group)};
     order_menu(m, p);
     double *score = xmalloc(n, sizeof *score);
     for (size_t g = 0; g < groups; g++) {
@@ -73,7 +76,8 @@ static int set_bits(const struct recipe_menu *m, double bits, bool adjust, struc
     r->least_effective = (fixed * NONE_BITS + (total - fixed) * fewest) / total;
     r->least_asked = adjust ? fewest : r->least_effective;
     if (!(bits > 0) || !(bits <= NONE_BITS) || !(r->adjusted_bits >= fewest))
-        return err_set(e, ERR_CONFIG, "%g effective bits are out of reach: this menu reaches %g to 16", bits, r->least_asked);
+        return err_set(e, ERR_CONFIG, "%g effective bits are out of reach: this menu reaches %g to 16", bits,
+                       r->least_asked);
     return 0;
 }
 
@@ -131,8 +135,8 @@ static json_t *menu_json(const struct recipe_menu *m, const struct recipe *r)
                 groups++;
                 weights += (json_int_t)m->group[g].weights;
             }
-        json_array_append_new(menu, json_pack("{ss ss sf sI sI}", "pair", p->name, "recipe_name", p->recipe_name, "bits",
-                                              p->bits, "groups", groups, "weights", weights));
+        json_array_append_new(menu, json_pack("{ss ss sf sI sI}", "pair", p->name, "recipe_name", p->recipe_name,
+                                              "bits", p->bits, "groups", groups, "weights", weights));
     }
     return menu;
 }
@@ -151,14 +155,19 @@ static json_t *groups_json(const struct recipe_menu *m, const struct recipe *r)
 
 json_t *recipe_json(const struct recipe_menu *m, const struct recipe *r, const char *name)
 {
-    json_t *doc = json_pack(
-        "{ss si ss* sf sf sf sf sf sf sb s{s[ff] s[ff]} sI sI sO so so}", "format", "qsens-recipe", "version", 1, "name", name,
-        "asked_bits", r->asked_bits, "adjusted_bits", r->adjusted_bits, "effective_bits", r->effective_bits, "score", r->score,
-        "bound", r->bound, "gap", r->score - r->bound, "satisfied", r->satisfied, "achievable", "asked_bits", r->least_asked,
-        (double)NONE_BITS, "effective_bits", r->least_effective, (double)NONE_BITS, "weights", (json_int_t)m->weights,
-        "fixed_weights", (json_int_t)m->fixed_weights, "origin", m->origin, "menu", menu_json(m, r), "groups",
-        groups_json(m, r));
-    if (!doc)
-        BUG("a recipe that does not come together");
+    json_t *doc = json_pack("{ss si ss* sf sf sf}", "format", "qsens-recipe", "version", 1, "name", name, "asked_bits",
+                            r->asked_bits, "adjusted_bits", r->adjusted_bits, "effective_bits", r->effective_bits);
+    json_object_set_new(doc, "score", json_real(r->score));
+    json_object_set_new(doc, "bound", json_real(r->bound));
+    json_object_set_new(doc, "gap", json_real(r->score - r->bound));
+    json_object_set_new(doc, "satisfied", json_boolean(r->satisfied));
+    json_object_set_new(doc, "achievable",
+                        json_pack("{s[ff] s[ff]}", "asked_bits", r->least_asked, (double)NONE_BITS, "effective_bits",
+                                  r->least_effective, (double)NONE_BITS));
+    json_object_set_new(doc, "weights", json_integer((json_int_t)m->weights));
+    json_object_set_new(doc, "fixed_weights", json_integer((json_int_t)m->fixed_weights));
+    json_object_set(doc, "origin", m->origin);
+    json_object_set_new(doc, "menu", menu_json(m, r));
+    json_object_set_new(doc, "groups", groups_json(m, r));
     return doc;
 }

@@ -4,8 +4,8 @@
  *   cost of a choice  = weights * bits / 16; NONE has 16 bits and score 0; scales are not counted
  *   order             by bits ascending, the menu's order among equal bits, NONE last
  *   scores            lowered to the least raw score among strictly fewer bits (search_clamp)
- *   budget            total * bits' / 16 over the weights of ALL units, vision included; bits' (adjusted_bits) is raised
- *                     for the groups that can only take NONE (search_adjusted_bits)
+ *   budget            total * bits' / 16 over the weights of ALL units, vision included; bits' (adjusted_bits) is
+ *                     raised for the groups that can only take NONE (search_adjusted_bits)
  *   refused           bits' below the fewest bits on the menu, before any search
  * The optimum is exact (search.h). Inside, costs are whole numbers: weights * bits * RECIPE_STEPS. */
 #ifndef RECIPE_H
@@ -48,9 +48,9 @@ struct recipe_menu {
 int recipe_add_group(struct recipe_menu *m, const char *name, uint64_t weights, bool fixed, struct err *e) MUST_CHECK;
 /* Add all groups of a model (first of all); scores must then come from its weights. `path` is for messages. */
 int recipe_add_lm(struct recipe_menu *m, const struct lm *lm, const char *path, struct err *e) MUST_CHECK;
-/* Add the pair of a scores.json. The groups must have been added, and be those of the file. ERR_CONFIG where it does not
- * fit what is there: another model, other groups, tokens, dtype or padding, or a pair that is on the menu already; the
- * sentence names the first difference. `path` is for messages. */
+/* Add the pair of a scores.json. The groups must have been added, and be those of the file. ERR_CONFIG where it does
+ * not fit what is there: another model, other groups, tokens, dtype or padding, or a pair that is on the menu already;
+ * the sentence names the first difference. `path` is for messages. */
 int recipe_add_scores(struct recipe_menu *m, const struct scores *s, const char *path, struct err *e) MUST_CHECK;
 /* Add the formats of a manifest, and its groups if there are none yet. Errors as above. */
 int recipe_add_manifest(struct recipe_menu *m, const struct manifest *x, const char *path, struct err *e) MUST_CHECK;
@@ -59,13 +59,13 @@ int recipe_add_file(struct recipe_menu *m, const char *path, struct err *e) MUST
 void recipe_menu_free(struct recipe_menu *m);
 
 struct recipe {
-    double asked_bits, adjusted_bits; /* adjusted = asked where nothing is fixed or no adjustment is wanted */
-    double effective_bits;            /* of the choices, over all weights */
-    double score, bound;              /* of the choices; no combination within the budget scores below bound */
-    bool satisfied;                   /* false: nothing fits, these are the cheapest choices */
+    double asked_bits, adjusted_bits;    /* adjusted = asked where nothing is fixed or no adjustment is wanted */
+    double effective_bits;               /* of the choices, over all weights */
+    double score, bound;                 /* of the choices; no combination within the budget scores below bound */
+    bool satisfied;                      /* false: nothing fits, these are the cheapest choices */
     double least_asked, least_effective; /* the fewest bits this menu reaches, as asked_bits and effective_bits count */
-    int *pick;                        /* [n_groups] index into the menu's pairs, or RECIPE_NONE */
-    double *picked_score;             /* [n_groups] after the clamp */
+    int *pick;                           /* [n_groups] index into the menu's pairs, or RECIPE_NONE */
+    double *picked_score;                /* [n_groups] after the clamp */
 };
 
 /* ERR_CONFIG where bits lie outside what the menu can reach, with the range; ERR_LIMIT from search_solve. */

@@ -49,8 +49,8 @@ static json_t *origin_of_ours(const json_t *doc)
 
 static json_t *origin_of_reference(const struct manifest *x)
 {
-    json_t *o = json_pack("{ss ss sI}", "tool", "reference", "model", x->model_id, "score_size",
-                          (json_int_t)x->score_size);
+    json_t *o =
+        json_pack("{ss ss sI}", "tool", "reference", "model", x->model_id, "score_size", (json_int_t)x->score_size);
     set(o, "captions", json_object_get(x->dataset, "captions_path"));
     set(o, "sequences", json_object_get(x->dataset, "num_calib_samples"));
     return o;
@@ -80,8 +80,8 @@ static int same_origin(struct recipe_menu *m, json_t *origin, const char *path, 
         if (rc || !new || json_equal(old, new))
             continue;
         char *a = text_of(old), *b = text_of(new);
-        rc = err_set(e, ERR_CONFIG, "'%s' and '%s' cannot share a menu: %s is %s there and %s here", m->first, path, key, a,
-                     b);
+        rc = err_set(e, ERR_CONFIG, "'%s' and '%s' cannot share a menu: %s is %s there and %s here", m->first, path,
+                     key, a, b);
         free(a);
         free(b);
     }
@@ -116,15 +116,16 @@ static int other_groups(const char *path, const char *here, const char *there, s
 }
 
 /* The group that a file's next entry must be: equal name and weights. */
-static int same_group(const struct recipe_menu *m, int g, const char *name, uint64_t weights, const char *path, struct err *e)
+static int same_group(const struct recipe_menu *m, int g, const char *name, uint64_t weights, const char *path,
+                      struct err *e)
 {
     if (g >= m->n_groups)
         return other_groups(path, name, "the end", e);
     if (strcmp(m->group[g].name, name))
         return other_groups(path, name, m->group[g].name, e);
     if (m->group[g].weights != weights)
-        return err_set(e, ERR_CONFIG, "'%s' is of another model: group '%s' has %" PRIu64 " weights, not %" PRIu64, path, name,
-                       weights, m->group[g].weights);
+        return err_set(e, ERR_CONFIG, "'%s' is of another model: group '%s' has %" PRIu64 " weights, not %" PRIu64,
+                       path, name, weights, m->group[g].weights);
     return 0;
 }
 
@@ -132,12 +133,15 @@ int recipe_add_scores(struct recipe_menu *m, const struct scores *s, const char 
 {
     struct recipe_pair *p;
     if (!m->n_groups)
-        return err_set(e, ERR_CONFIG, "'%s' does not list the vision units, whose weights count too: give --lm lm.json, or a manifest first", path);
+        return err_set(
+            e, ERR_CONFIG,
+            "'%s' does not list the vision units, whose weights count too: give --lm lm.json, or a manifest first",
+            path);
     if (same_origin(m, origin_of_ours(s->doc), path, e))
         return -1;
     const bool plain = !strcmp(s->granularity, "default");
-    if (add_pair(m, xasprintf("%s%s%s", s->pair, plain ? "" : "/", plain ? "" : s->granularity), s->recipe_name, s->bits,
-                 path, &p, e))
+    if (add_pair(m, xasprintf("%s%s%s", s->pair, plain ? "" : "/", plain ? "" : s->granularity), s->recipe_name,
+                 s->bits, path, &p, e))
         return -1;
     int g = 0;
     for (int i = 0; i < s->n_groups; i++, g++) {

@@ -3,8 +3,9 @@
  * per-layer-sensitivity.json: scheme, model, dataset, quantization, run_config (those that the manifest has),
  *   autoquant_state, layer_sensitivity [{layer, num_bits, sensitivity, size_cost}] and qsens (if there). One entry per
  *   group, for its first format that is not NONE; most sensitive first, ties in model order.
- * per-layer-sensitivity.md: the same as tables, in the layout of the reference stack's Markdown writer (two blanks end a
- *   line there), and for our own manifests one table more: rank, share of the total, members of fused groups, recipe. */
+ * per-layer-sensitivity.md: the same as tables, in the layout of the reference stack's Markdown writer (two blanks end
+ *   a line there), and for our own manifests one table more: rank, share of the total, members of fused groups,
+ *   recipe. */
 #ifndef REPORT_H
 #define REPORT_H
 #include <stdio.h>

@@ -59,7 +59,7 @@ static void member_row(FILE *f, const char *title, const json_t *o, const char *
     free(s);
 }
 
-/* Every line starts after a line break of the reference's writer; the fence is longer than any run of backticks within. */
+/* Every line follows a line break of the reference's writer; the fence is longer than any run of backticks within. */
 static void code_block(FILE *f, const char *language, const char *text)
 {
     size_t fence = 3;
@@ -113,9 +113,12 @@ static void summary(FILE *f, const struct manifest *m)
 static void dataset(FILE *f, const struct manifest *m)
 {
     static const char *const row[][2] = {
-        {"Name", "name"},         {"Size", "size"},
-        {"Root", "root"},         {"Captions path", "captions_path"},
-        {"Calibration seq len", "calib_seq_len"}, {"Batch size", "batch_size"},
+        {"Name", "name"},
+        {"Size", "size"},
+        {"Root", "root"},
+        {"Captions path", "captions_path"},
+        {"Calibration seq len", "calib_seq_len"},
+        {"Batch size", "batch_size"},
         {"Calibration batches", "num_calib_batches"},
     };
     begin_key_table(f, "Dataset");
@@ -167,8 +170,9 @@ static void joined(FILE *f, const struct sens_row *r, char column)
 static void sensitivity(FILE *f, const struct manifest *m)
 {
     heading(f, "Layer Sensitivity Table");
-    fputs("\n\nMost sensitive first. A layer stands for its whole fused group: `q_proj` for q, k and v, `gate_proj` for gate and "
-          "up.  \n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n", f);
+    fputs("\n\nMost sensitive first. A layer stands for its whole fused group: `q_proj` for q, k and v, `gate_proj` "
+          "for gate and up.  \n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n",
+          f);
     int *order = sens_descending(&m->table, 'i');
     for (int i = 0; i < m->table.n; i++) {
         const struct sens_row *r = &m->table.row[order[i]];
@@ -209,11 +213,12 @@ static void recipe_sentence(FILE *f, const struct manifest *m, const json_t *rec
 {
     const double asked = json_number_value(json_object_get(recipe, "asked_bits"));
     const double bound = json_number_value(json_object_get(recipe, "bound"));
-    fprintf(f, "\n\nBudget: %g bits, %.4f over all weights with the layers that stay at 16 bits; the recipe uses %.4f. ", asked,
-            m->auto_quantize_bits, m->effective_bits);
+    fprintf(f,
+            "\n\nBudget: %g bits, %.4f over all weights with the layers that stay at 16 bits; the recipe uses %.4f. ",
+            asked, m->auto_quantize_bits, m->effective_bits);
     if (m->is_satisfied)
-        fprintf(f, "Its score of %.4e is the least that any recipe within the budget reaches (lower bound %.4e).", m->score,
-                bound);
+        fprintf(f, "Its score of %.4e is the least that any recipe within the budget reaches (lower bound %.4e).",
+                m->score, bound);
     else
         fputs("No recipe fits into the budget; this is the cheapest.", f);
     fputs(" Rank 1 is the least sensitive layer of the model.  \n\n", f);

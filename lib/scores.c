@@ -42,7 +42,8 @@ static int check_members(const struct scores_group *g, const char *where, struct
         score += s;
     }
     if (weights != g->weights)
-        return err_set(e, ERR_FORMAT, "%s: its members have %" PRIu64 " weights, not %" PRIu64, where, weights, g->weights);
+        return err_set(e, ERR_FORMAT, "%s: its members have %" PRIu64 " weights, not %" PRIu64, where, weights,
+                       g->weights);
     if (!near(score, g->score))
         return err_set(e, ERR_FORMAT, "%s: its members' scores add up to %.17g, not %.17g", where, score, g->score);
     return 0;
@@ -118,18 +119,21 @@ static int parse_head(struct scores *s, const char *path, struct err *e)
         json_get_object(s->doc, "calibration", where, &calibration, e))
         return -1;
     snprintf(where, sizeof where, "'%.400s': pair", path);
-    if (json_get_str(pair, "name", where, &s->pair, e) || json_get_str(pair, "recipe_name", where, &s->recipe_name, e) ||
+    if (json_get_str(pair, "name", where, &s->pair, e) ||
+        json_get_str(pair, "recipe_name", where, &s->recipe_name, e) ||
         json_get_str(pair, "modelopt_config", where, &s->modelopt_config, e) ||
         json_get_int(pair, "bits", where, 1, 16, &bits, e) || json_get_str(pair, "weight", where, &unused, e) ||
         json_get_str(pair, "activation", where, &unused, e))
         return -1;
     s->bits = (int)bits;
     snprintf(where, sizeof where, "'%.400s': inputs", path);
-    if (json_get_str(inputs, "weights_sha256", where, &unused, e) || json_get_str(inputs, "tokens_sha256", where, &unused, e))
+    if (json_get_str(inputs, "weights_sha256", where, &unused, e) ||
+        json_get_str(inputs, "tokens_sha256", where, &unused, e))
         return -1;
     snprintf(where, sizeof where, "'%.400s': arithmetic", path);
     if (json_get_int(arithmetic, "version", where, 1, INT32_MAX, &version, e) ||
-        json_get_str(arithmetic, "dtype", where, &s->dtype, e) || json_get_str(arithmetic, "padding", where, &padding, e))
+        json_get_str(arithmetic, "dtype", where, &s->dtype, e) ||
+        json_get_str(arithmetic, "padding", where, &padding, e))
         return -1;
     if (!is_one_of(s->dtype, "bf16", "fp32"))
         return err_set(e, ERR_FORMAT, "%s: dtype '%.40s' is neither bf16 nor fp32", where, s->dtype);
@@ -140,7 +144,8 @@ static int parse_head(struct scores *s, const char *path, struct err *e)
 
 static int parse_calibration(const struct scores *s, const char *path, struct err *e)
 {
-    static const char *const count[] = {"sequences", "batches", "batch_size", "seq_len", "score_sequences", "score_batches"};
+    static const char *const count[] = {"sequences", "batches",         "batch_size",
+                                        "seq_len",   "score_sequences", "score_batches"};
     const json_t *c = json_object_get(s->doc, "calibration");
     char where[512];
     const char *source;

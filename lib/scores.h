@@ -36,7 +36,8 @@ struct scores {
     int n_groups;
 };
 
-/* Read and check: finite non-negative scores, sums of members equal to their group within rounding. scores_free frees. */
+/* Read and check: finite non-negative scores, sums of members equal to their group within rounding. ERR_FORMAT with the
+ * place. scores_free frees. */
 int scores_load(struct scores *s, const char *path, struct err *e) MUST_CHECK;
 /* The same from memory; `name` is for messages. */
 int scores_parse(struct scores *s, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;

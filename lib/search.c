@@ -211,7 +211,7 @@ static void relax(struct solver *s, int n_groups)
     r->margin = (r->score[0] >> 48) + 1;
 }
 
-/* The last corner that costs no more than `room`, searched downwards from `from`; -1 where even the first does not fit. */
+/* The last corner that costs no more than `room`, searched downwards from `from`; -1 where not even the first fits. */
 static int corner(const struct relaxation *r, int from, int64_t room)
 {
     while (from >= 0 && r->cost[from] > room)
@@ -240,8 +240,9 @@ static int next_of(const struct state *old, size_t n, const struct item *item, i
         if (head[j] == n)
             continue;
         const struct state c = {old[head[j]].cost + item[j].cost, old[head[j]].score + item[j].score};
-        if (which < 0 || c.cost < out->cost || (c.cost == out->cost && (c.score < out->score ||
-            (c.score == out->score && item[j].choice < item[which].choice)))) {
+        if (which < 0 || c.cost < out->cost ||
+            (c.cost == out->cost &&
+             (c.score < out->score || (c.score == out->score && item[j].choice < item[which].choice)))) {
             which = j;
             *out = c;
         }
@@ -277,8 +278,10 @@ static int extend(struct solver *s, int g, struct err *e)
         if (c.score + lower_bound(&s->rest, i, s->limit - c.cost) - s->rest.margin > s->best)
             continue;
         if (++s->total_states > MAX_STATES) {
-            rc = err_set(e, ERR_LIMIT, "the search needs more than %d partial solutions: too many choices are equally good "
-                         "(try another limit or fewer formats)", MAX_STATES);
+            rc = err_set(e, ERR_LIMIT,
+                         "the search needs more than %d partial solutions: too many choices are equally good "
+                         "(try another limit or fewer formats)",
+                         MAX_STATES);
             break;
         }
         list = xgrow(list, &list_cap, n + 1, sizeof *list);

@@ -173,8 +173,8 @@ static int parse_formats(struct sens_row *r, const json_t *formats, const json_t
     const size_t n = json_array_size(formats);
     double weights, score, cost, bits = 0, before = 0;
     if (n < 1 || n > MAX_FORMATS || json_array_size(scores) != n || json_array_size(costs) != n)
-        return err_set(e, ERR_FORMAT, "%s: %zu formats, %zu scores and %zu costs; there must be as many of each", where, n,
-                       json_array_size(scores), json_array_size(costs));
+        return err_set(e, ERR_FORMAT, "%s: %zu formats, %zu scores and %zu costs; there must be as many of each", where,
+                       n, json_array_size(scores), json_array_size(costs));
     if (number_at(costs, n - 1, max_cost, "cost", where, &weights, e))
         return -1;
     r->weights = (uint64_t)weights;
@@ -187,16 +187,17 @@ static int parse_formats(struct sens_row *r, const json_t *formats, const json_t
             parse_format(json_array_get(formats, i), where, &name, &bits, e))
             return -1;
         const int is_none = !strcmp(name, SENS_NONE);
-        const int in_place = is_none == (i + 1 == n) && (!is_none || (bits == NONE_BITS && score == 0)) && bits >= before;
+        const int in_place =
+            is_none == (i + 1 == n) && (!is_none || (bits == NONE_BITS && score == 0)) && bits >= before;
         if (in_place && !is_none)
             sens_add_format(r, name, bits, score);
         free(name);
         if (!in_place)
-            return err_set(e, ERR_FORMAT, "%s: formats must run from few bits to many and end with NONE at 16 bits, score 0",
-                           where);
+            return err_set(e, ERR_FORMAT,
+                           "%s: formats must run from few bits to many and end with NONE at 16 bits, score 0", where);
         if (!(fabs(cost - weights * bits / NONE_BITS) <= 1e-9 * weights))
-            return err_set(e, ERR_FORMAT, "%s: cost %zu is %.17g, but %g weights of %g bits cost %.17g", where, i + 1, cost,
-                           weights, bits, weights * bits / NONE_BITS);
+            return err_set(e, ERR_FORMAT, "%s: cost %zu is %.17g, but %g weights of %g bits cost %.17g", where, i + 1,
+                           cost, weights, bits, weights * bits / NONE_BITS);
         before = bits;
     }
     return 0;

@@ -2,13 +2,14 @@
  * (score) and what it weighs (cost).
  *
  * Rows are in the order of the model's modules, vision first, lm_head last. A row's formats are in the order in which
- * they were searched: fewest bits first, "NONE" (16 bits, not quantized) last; a row with NONE alone is never quantized.
+ * they were searched: fewest bits first, "NONE" (16 bits, not quantized) last; a row with NONE alone is never
+ * quantized.
  * cost = weights * bits / 16, so the cost of NONE is the number of weights. importance = the largest score;
  * rank 1 = least important, ties in row order.
  *
  * In a manifest (manifest.h) the table is two members:
- *   layer_sensitivity    {"<group>.quant_recipe": {formats ["FP8_DEFAULT_CFG(effective-bits: 8.0)", ...], scores, costs,
- *                        importance, rank}}
+ *   layer_sensitivity    {"<group>.quant_recipe": {formats ["FP8_DEFAULT_CFG(effective-bits: 8.0)", ...], scores,
+ *                        costs, importance, rank}}
  *   sensitivity_ranking  [{name "<group>.quant_recipe", importance}]  ascending */
 #ifndef SENSITIVITY_H
 #define SENSITIVITY_H

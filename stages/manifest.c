@@ -11,8 +11,10 @@ static const struct cli_option options[] = {
     {"bits", 'b', CLI_REAL, &o.bits, "BITS", "effective bits the recipe may have, on average over the weights", 0, 0},
     {"exact-bits", 0, CLI_FLAG, &o.exact_bits, NULL,
      "BITS holds for all weights, vision included; without this option it holds\n"
-     "for the weights that can be quantized, and is raised for the others", 0, 0},
-    {"scheme", 0, CLI_STRING, &o.scheme, "NAME", "name of the scheme (w<weight>_a<activation>_autoquant_lm if not given)", 0, 0},
+     "for the weights that can be quantized, and is raised for the others",
+     0, 0},
+    {"scheme", 0, CLI_STRING, &o.scheme, "NAME",
+     "name of the scheme (w<weight>_a<activation>_autoquant_lm if not given)", 0, 0},
     {"model-id", 0, CLI_STRING, &o.model_id, "TEXT", "what to call the model (its path if not given)", 0, 0},
     {"score-size", 0, CLI_INT, &o.score_size, "N", "sequences to score, as configured", 1, 1L << 30},
     {"dataset-name", 0, CLI_STRING, &o.dataset_name, "NAME", "name of the dataset", 0, 0},
@@ -20,7 +22,8 @@ static const struct cli_option options[] = {
     {"dataset-root", 0, CLI_STRING, &o.dataset_root, "DIR", "where the dataset lies", 0, 0},
     {"captions", 0, CLI_STRING, &o.captions, "FILE", "captions file (the one the scores name if not given)", 0, 0},
     {"max-samples", 0, CLI_INT, &o.max_samples, "N", "captions that were asked for; 0 leaves it out", 0, 1L << 30},
-    {"overrides", 0, CLI_STRING, &o.overrides, "JSON", "quantizer settings that the granularity changes ({} if not given)", 0, 0},
+    {"overrides", 0, CLI_STRING, &o.overrides, "JSON",
+     "quantizer settings that the granularity changes ({} if not given)", 0, 0},
     {"composed", 0, CLI_STRING, &o.composed, "FILE",
      "configuration of the run, relative to the manifest\n(composed-config.yaml if not given)", 0, 0},
     {"output", 'o', CLI_STRING, &out_path, "FILE", "manifest to write (standard output if not given)", 0, 0},
@@ -31,8 +34,9 @@ static const struct tool tool = {
     .name = "manifest",
     .summary = "scores.json and lm.json to the manifest of the run, recipe included",
     .usage = "[options] --lm FILE SCORES",
-    .details = "The keys are those of the reference stack's quant_manifest.json; what has no place there (members of fused\n"
-               "groups, hashes of the inputs, the recipe) stands under `qsens`. The same inputs give the same bytes.",
+    .details =
+        "The keys are those of the reference stack's quant_manifest.json; what has no place there (members of fused\n"
+        "groups, hashes of the inputs, the recipe) stands under `qsens`. The same inputs give the same bytes.",
     .example = "manifest --lm tmp/lm.json tests/fixtures/manifest/scores.fp4_fp8.json",
     .operands = "scores file",
     .min_operands = 1,
@@ -63,7 +67,8 @@ static int run(const char *const *operand, int n, struct err *e)
         json_t *doc = manifest_build(&lm, lm_path, &s, operand[0], &o, e);
         rc = doc ? write_manifest(doc, e) : -1;
         if (!rc && !json_is_true(json_object_get(json_object_get(doc, "autoquant_state"), "is_satisfied")))
-            cli_note("no recipe fits into %g effective bits: the manifest holds the cheapest one and says is_satisfied: false",
+            cli_note("no recipe fits into %g effective bits: the manifest holds the cheapest one and says "
+                     "is_satisfied: false",
                      o.bits);
         json_decref(doc);
         scores_free(&s);

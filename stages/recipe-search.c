@@ -15,8 +15,10 @@ static const struct cli_option options[] = {
     {"bits", 'b', CLI_REAL, &bits, "BITS", "effective bits to allow, on average over the weights", 0, 0},
     {"exact-bits", 0, CLI_FLAG, &exact_bits, NULL,
      "BITS holds for all weights, vision included; without this option it holds\n"
-     "for the weights that can be quantized, and is raised for the others", 0, 0},
-    {"lm", 'l', CLI_STRING, &lm_path, "FILE", "lm.json of the model: needed for scores files, which hold no vision units", 0, 0},
+     "for the weights that can be quantized, and is raised for the others",
+     0, 0},
+    {"lm", 'l', CLI_STRING, &lm_path, "FILE",
+     "lm.json of the model: needed for scores files, which hold no vision units", 0, 0},
     {"name", 'n', CLI_STRING, &name, "NAME", "a name to write into the recipe", 0, 0},
     {"output", 'o', CLI_STRING, &out_path, "FILE", "recipe to write (standard output if not given)", 0, 0},
     {NULL, 0, CLI_FLAG, NULL, NULL, NULL, 0, 0},
@@ -26,10 +28,12 @@ static const struct tool tool = {
     .name = "recipe-search",
     .summary = "scores of one or more pairs to the best mix of them: recipe.json",
     .usage = "[options] SCORES...",
-    .details = "SCORES are scores.json files (with --lm) or manifests, of one model, over the same calibration tokens.\n"
-               "Each is one pair on the menu; every group of layers takes one of them, or NONE (16 bits).\n"
-               "The result is the exact optimum: no other mix within the budget has a smaller total score.",
-    .example = "recipe-search --bits 6 tests/fixtures/manifest/fp4_fp8.json tests/fixtures/manifest/scores.fp8_fp8.json",
+    .details =
+        "SCORES are scores.json files (with --lm) or manifests, of one model, over the same calibration tokens.\n"
+        "Each is one pair on the menu; every group of layers takes one of them, or NONE (16 bits).\n"
+        "The result is the exact optimum: no other mix within the budget has a smaller total score.",
+    .example =
+        "recipe-search --bits 6 tests/fixtures/manifest/fp4_fp8.json tests/fixtures/manifest/scores.fp8_fp8.json",
     .operands = "scores file or manifest",
     .min_operands = 1,
     .max_operands = 1000,
@@ -39,10 +43,11 @@ static const struct tool tool = {
 static void report(const struct recipe_menu *m, const struct recipe *r)
 {
     if (!r->satisfied)
-        cli_note("no mix fits into %.4f effective bits: the recipe is the cheapest mix, %.4f bits, and says satisfied: false",
+        cli_note("no mix fits into %.4f effective bits: the recipe is the cheapest mix, %.4f bits, and says satisfied: "
+                 "false",
                  r->adjusted_bits, r->effective_bits);
-    cli_verbose("%.4f effective bits of %.4f allowed; score %.4e, at most %.1f %% above the lower bound %.4e",
-                r->effective_bits, r->adjusted_bits, r->score, r->bound > 0 ? 100 * (r->score / r->bound - 1) : 0, r->bound);
+    cli_verbose("%.4f effective bits of %.4f allowed; score %.4e%s (linear relaxation: %.4e)", r->effective_bits,
+                r->adjusted_bits, r->score, r->satisfied ? ", the optimum" : "", r->bound);
     for (int i = 0; i <= m->n_pairs; i++) {
         const int pick = i < m->n_pairs ? i : RECIPE_NONE;
         int groups = 0;

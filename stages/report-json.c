@@ -14,7 +14,8 @@ static const struct tool tool = {
     .name = "report-json",
     .summary = "a manifest to per-layer-sensitivity.json",
     .usage = "[options] MANIFEST",
-    .details = "Takes the manifests of this project and those of the reference stack, whose report it reproduces byte for byte\n"
+    .details = "Takes the manifests of this project and those of the reference stack, whose report it reproduces byte "
+               "for byte\n"
                "(the file ends without a newline there).",
     .example = "report-json tests/fixtures/manifest/fp4_fp8.json",
     .operands = "manifest",

@@ -18,7 +18,8 @@ static const struct tool tool = {
     .name = "report-md",
     .summary = "a manifest to per-layer-sensitivity.md",
     .usage = "[options] MANIFEST",
-    .details = "Takes the manifests of this project and those of the reference stack, in the layout of today or the older one;\n"
+    .details = "Takes the manifests of this project and those of the reference stack, in the layout of today or the "
+               "older one;\n"
                "sections for which a manifest has no data are left out.",
     .example = "report-md tests/fixtures/manifest/fp4_fp8.json",
     .operands = "manifest",

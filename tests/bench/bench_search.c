@@ -40,8 +40,9 @@ static void shapes(int g, int j)
 {
     static const double weights[] = {15728640, 10485760, 49807360, 24903680};
     static const double bits[CHOICES] = {4.25, 4.5, 4.125, 6.5, 8, 8.0625, 8.5, 16};
-    choice[g][j] = (struct search_choice){(int64_t)(weights[g % 4] * bits[j] / 8), j == CHOICES - 1 ? 0 :
-                                          weights[g % 4] * 1e-8 * exp2(-2 * bits[j]) * (0.2 + uniform())};
+    choice[g][j] =
+        (struct search_choice){(int64_t)(weights[g % 4] * bits[j] / 8),
+                               j == CHOICES - 1 ? 0 : weights[g % 4] * 1e-8 * exp2(-2 * bits[j]) * (0.2 + uniform())};
 }
 
 /* Scores that all but follow from the costs: the hardest kind. */
@@ -56,7 +57,8 @@ int main(void)
     static const struct {
         const char *name;
         void (*make)(int g, int j);
-    } kind[] = {{"independent", independent}, {"exponential", exponential}, {"shapes", shapes}, {"correlated", correlated}};
+    } kind[] = {
+        {"independent", independent}, {"exponential", exponential}, {"shapes", shapes}, {"correlated", correlated}};
     for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) {
         int64_t dearest = 0;
         for (int g = 0; g < GROUPS; g++) {

@@ -21,14 +21,16 @@ run() { # run CODE NAME ARGS...
 says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
 
 "$B/extract-lm" -o "$D/lm.json" models/tiny_qwen3_vl 2>"$D/err"; ok $? "extract-lm on the bundled model"
-set -- --lm "$D/lm.json" --model-id tiny_qwen3_vl --dataset-name coco2017_captions --dataset-size medium --dataset-root datasets --max-samples 128
+set -- --lm "$D/lm.json" --model-id tiny_qwen3_vl --dataset-name coco2017_captions --dataset-size medium \
+    --dataset-root datasets --max-samples 128
 run 0 "the sample" "$@" "$F/scores.fp4_fp8.json"
 cmp -s "$D/out" "$F/fp4_fp8.json"; ok $? "  the committed manifest to the byte"
 printf '%s\n' "$@" >"$D/args"
 run 0 "arguments from a file" "@$D/args" -o "$D/deep/m.json" "$F/scores.fp4_fp8.json"
 cmp -s "$D/deep/m.json" "$F/fp4_fp8.json"; ok $? "  the same, into a new directory"
-run 0 "the configuration's words" --lm "$D/lm.json" --scheme mine --score-size 16 --dataset-root /data --captions c.txt \
-    --overrides '{"*weight_quantizer": {"axis": 0}}' --composed conf.yaml --bits 6 "$F/scores.fp4_fp8.json"
+run 0 "the configuration's words" --lm "$D/lm.json" --scheme mine --score-size 16 --dataset-root /data \
+    --captions c.txt --overrides '{"*weight_quantizer": {"axis": 0}}' --composed conf.yaml --bits 6 \
+    "$F/scores.fp4_fp8.json"
 says out '"name": "mine"'
 says out '"auto_quantize_score_size": 16'
 says out '"auto_quantize_bits": 8.436897435897436'

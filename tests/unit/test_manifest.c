@@ -16,13 +16,16 @@ static void test_sample(void)
     is_str(m.scheme, "wfp4_afp8_autoquant_lm", "scheme");
     is_str(m.model_id, "tiny_qwen3_vl", "model");
     ok(m.auto_quantize_bits == 9.949717948717948, "adjusted bits are ModelOpt's for this model");
-    ok(m.score == 0.01710894814641506 && m.effective_bits == 9.897435897435898 && m.is_satisfied, "the recipe's numbers");
+    ok(m.score == 0.01710894814641506 && m.effective_bits == 9.897435897435898 && m.is_satisfied,
+       "the recipe's numbers");
     ok(m.table.n == 40 && m.dataset && m.quantization && m.run_config && m.qsens, "groups and sections");
     const struct sens_row *first = &m.table.row[0], *last = &m.table.row[m.table.n - 1];
     is_str(first->name, "model.visual.patch_embed.proj", "vision comes first");
-    ok(first->n_formats == 1 && first->rank == 1 && first->importance == 0, "vision units have NONE alone and the first ranks");
+    ok(first->n_formats == 1 && first->rank == 1 && first->importance == 0,
+       "vision units have NONE alone and the first ranks");
     is_str(last->name, "lm_head", "lm_head comes last");
-    ok(last->n_formats == 2 && sens_cost(last, 0) == 67584 && sens_cost(last, 1) == 270336, "costs count weights and bits");
+    ok(last->n_formats == 2 && sens_cost(last, 0) == 67584 && sens_cost(last, 1) == 270336,
+       "costs count weights and bits");
     ok(m.table.row[m.table.ascending[39]].rank == 40, "the most sensitive has the last rank");
     manifest_free(&m);
 }
@@ -35,40 +38,50 @@ static void test_wrong(void)
         {"not an object", "{", "[{", "not valid JSON"},
         {"no scheme", "\"scheme\"", "\"skeme\"", "missing key 'scheme'"},
         {"a lie about the layers", "\"num_quantized_layers\": 58", "\"num_quantized_layers\": 57", "layers has 58"},
-        {"bits out of range", "\"auto_quantize_bits\": 9.949717948717948", "\"auto_quantize_bits\": 1e300", "between 0 and 16"},
-        {"effective bits out of range", "\"effective_bits\": 9.897435897435898", "\"effective_bits\": -1", "between 0 and 16"},
-        {"a total above all scores", "\"score\": 0.01710894814641506,\n    \"is", "\"score\": 9.0,\n    \"is", "lies from 0 to"},
-        {"a total that the recipe does not have", "\"score\": 0.01710894814641506,\n    \"is", "\"score\": 0.02,\n    \"is",
-         "the recipe's groups score"},
+        {"bits out of range", "\"auto_quantize_bits\": 9.949717948717948", "\"auto_quantize_bits\": 1e300",
+         "between 0 and 16"},
+        {"effective bits out of range", "\"effective_bits\": 9.897435897435898", "\"effective_bits\": -1",
+         "between 0 and 16"},
+        {"a total above all scores", "\"score\": 0.01710894814641506,\n    \"is", "\"score\": 9.0,\n    \"is",
+         "lies from 0 to"},
+        {"a total that the recipe does not have", "\"score\": 0.01710894814641506,\n    \"is",
+         "\"score\": 0.02,\n    \"is", "the recipe's groups score"},
         {"a lie about importance", "\"importance\": 0.03166464030800853", "\"importance\": 0.05", "largest score"},
         {"a lie about rank", "\"rank\": 40", "\"rank\": 39", "by its importance it is 40"},
         {"a rank beyond the groups", "\"rank\": 40", "\"rank\": 41", "allowed are 1 to 40"},
         {"lists of unequal length", "\"scores\": [\n        0.0\n      ]", "\"scores\": [\n        0.0, 0.0\n      ]",
          "as many of each"},
-        {"a negative score", "0.03166464030800853,\n        0.0", "-1.0,\n        0.0", "score 1 is not a number from 0"},
+        {"a negative score", "0.03166464030800853,\n        0.0", "-1.0,\n        0.0",
+         "score 1 is not a number from 0"},
         {"a huge score", "0.03166464030800853,\n        0.0", "1e200,\n        0.0", "score 1 is not a number from 0"},
         {"a NaN score", "0.03166464030800853,\n        0.0", "NaN,\n        0.0", "not valid JSON"},
         {"a score that is text", "0.03166464030800853,\n        0.0", "\"x\",\n        0.0", "score 1 is not a number"},
-        {"a cost that does not follow", "8192.0,\n        32768.0", "8193.0,\n        32768.0", "weights of 4 bits cost 8192"},
-        {"weights that are no whole number", "8192.0,\n        32768.0", "8192.0,\n        32768.5", "number of weights"},
+        {"a cost that does not follow", "8192.0,\n        32768.0", "8193.0,\n        32768.0",
+         "weights of 4 bits cost 8192"},
+        {"weights that are no whole number", "8192.0,\n        32768.0", "8192.0,\n        32768.5",
+         "number of weights"},
         {"a format without bits", "W4A8_NVFP4_FP8_CFG(effective-bits: 4.0)", "W4A8_NVFP4_FP8_CFG", "must read like"},
-        {"a format of 0 bits", "W4A8_NVFP4_FP8_CFG(effective-bits: 4.0)", "W4A8(effective-bits: 0)", "between 0 and 16"},
+        {"a format of 0 bits", "W4A8_NVFP4_FP8_CFG(effective-bits: 4.0)", "W4A8(effective-bits: 0)",
+         "between 0 and 16"},
         {"NONE in front", "W4A8_NVFP4_FP8_CFG(effective-bits: 4.0)", "NONE(effective-bits: 16.0)", "end with NONE"},
         {"a name without its ending", "lm_head.quant_recipe\": {", "lm_head\": {", "must end with"},
-        {"a ranking of other groups", "\"name\": \"lm_head.quant_recipe\"", "\"name\": \"lm_heed.quant_recipe\"", "by importance"},
+        {"a ranking of other groups", "\"name\": \"lm_head.quant_recipe\"", "\"name\": \"lm_heed.quant_recipe\"",
+         "by importance"},
         {"a dataset that is a list", "\"dataset\": {", "\"dataset\": [], \"other\": {", "'dataset' must be an object"},
-        {"qsens of another version", "\"qsens\": {\n    \"version\": 1", "\"qsens\": {\n    \"version\": 9", "'version' is 9"},
+        {"qsens of another version", "\"qsens\": {\n    \"version\": 1", "\"qsens\": {\n    \"version\": 9",
+         "'version' is 9"},
         {"qsens with another score", "\"weights\": 32768,\n        \"score\": 0.03166464030800853",
          "\"weights\": 32768,\n        \"score\": 0.5", "in layer_sensitivity the score is"},
-        {"a recipe that leaves a group out", "\"lm_head\": \"fp4_fp8\"", "\"lm_heed\": \"fp4_fp8\"", "missing key 'lm_head'"},
+        {"a recipe that leaves a group out", "\"lm_head\": \"fp4_fp8\"", "\"lm_heed\": \"fp4_fp8\"",
+         "missing key 'lm_head'"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct manifest m;
         struct err e = {0};
         char *text = edited(sample, row[i].from, row[i].to);
         const int rc = text ? manifest_parse(&m, text, strlen(text), "x.json", &e) : 0;
-        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && strstr(e.msg, "x.json"), "%s: %s", row[i].name,
-           e.msg);
+        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && strstr(e.msg, "x.json"), "%s: %s",
+           row[i].name, e.msg);
         free(text);
     }
     struct manifest m;
@@ -95,8 +108,8 @@ static void lm_from_sample(struct lm *lm, const struct manifest *m, char *weight
         u->module_type = (char *)(uintptr_t)json_string_value(json_object_get(o, "module_type"));
     }
     for (int i = 0; i < m->table.n; i++)
-        lm->group[lm->n_groups++] = (struct lm_group){.name = m->table.row[i].name, .is_lm = m->table.row[i].n_formats > 1,
-                                                      .weights = m->table.row[i].weights};
+        lm->group[lm->n_groups++] = (struct lm_group){
+            .name = m->table.row[i].name, .is_lm = m->table.row[i].n_formats > 1, .weights = m->table.row[i].weights};
     snprintf(lm->weights_sha256, sizeof lm->weights_sha256, "%s", weights_sha256);
 }
 
@@ -111,7 +124,11 @@ static void test_build(void)
         return;
     char *sha = xstrdup(json_string_value(json_object_get(json_object_get(s.doc, "inputs"), "weights_sha256")));
     lm_from_sample(&lm, &m, sha);
-    struct manifest_options o = {.bits = 8, .score_size = 128, .dataset_name = "coco2017_captions", .dataset_size = "medium", .dataset_root = "datasets",
+    struct manifest_options o = {.bits = 8,
+                                 .score_size = 128,
+                                 .dataset_name = "coco2017_captions",
+                                 .dataset_size = "medium",
+                                 .dataset_root = "datasets",
                                  .max_samples = 128};
     json_t *doc = manifest_build(&lm, "lm.json", &s, path, &o, &e);
     ok(doc != NULL, "built %s", e.msg);
@@ -120,7 +137,8 @@ static void test_build(void)
     FILE *f = open_memstream(&text, &n);
     json_print(f, doc, 2);
     fclose(f);
-    ok(!io_read(sample, 1 << 20, &want, &n_want, &e) && n == n_want && !memcmp(text, want, n), "to the byte the sample");
+    ok(!io_read(sample, 1 << 20, &want, &n_want, &e) && n == n_want && !memcmp(text, want, n),
+       "to the byte the sample");
     free(text);
     free(want);
     json_decref(doc);

@@ -68,12 +68,14 @@ static void test_published(const char *pair)
     char *path = xasprintf("%s/%s/%s_autoquant_lm_quant_manifest.json", published, pair, pair);
     if (!ok(!manifest_load(&m, path, &e), "%s: read %s", pair, e.msg))
         return;
-    ok(!recipe_add_manifest(&menu, &m, path, &e) && !recipe_solve(&menu, 8, true, &r, &e), "%s: solved %s", pair, e.msg);
+    ok(!recipe_add_manifest(&menu, &m, path, &e) && !recipe_solve(&menu, 8, true, &r, &e), "%s: solved %s", pair,
+       e.msg);
     ok(menu.weights == 4434886656 && menu.fixed_weights == 412614656, "%s: weights %llu, of them vision %llu", pair,
        (unsigned long long)menu.weights, (unsigned long long)menu.fixed_weights);
     ok(r.adjusted_bits == m.auto_quantize_bits, "%s: adjusted bits %.17g", pair, r.adjusted_bits);
     ok(r.score == m.score && r.effective_bits == m.effective_bits && r.satisfied == m.is_satisfied,
-       "%s: score %.17g (%.17g), effective bits %.17g (%.17g)", pair, r.score, m.score, r.effective_bits, m.effective_bits);
+       "%s: score %.17g (%.17g), effective bits %.17g (%.17g)", pair, r.score, m.score, r.effective_bits,
+       m.effective_bits);
     ok(r.bound <= r.score && r.bound > 0.9 * r.score, "%s: bound %.17g", pair, r.bound);
     recipe_free(&r);
     recipe_menu_free(&menu);
@@ -97,7 +99,8 @@ static void test_all_published(void)
 /* ---- small menus made here ---- */
 
 /* A scores document of two groups (and vision, which it does not list). */
-static int make_scores(struct scores *s, const char *pair, int bits, const char *tokens, const char *dtype, double a, double b)
+static int make_scores(struct scores *s, const char *pair, int bits, const char *tokens, const char *dtype, double a,
+                       double b)
 {
     *s = (struct scores){.pair = pair, .recipe_name = pair, .granularity = "default", .dtype = dtype, .bits = bits};
     s->doc = json_pack("{s{ss ss} s{si ss ss}}", "inputs", "weights_sha256", "w", "tokens_sha256", tokens, "arithmetic",
@@ -115,8 +118,8 @@ static int add_groups(struct recipe_menu *m, struct err *e)
            recipe_add_group(m, "b", 300, false, e);
 }
 
-static int add(struct recipe_menu *m, const char *pair, int bits, const char *tokens, const char *dtype, double a, double b,
-               struct err *e)
+static int add(struct recipe_menu *m, const char *pair, int bits, const char *tokens, const char *dtype, double a,
+               double b, struct err *e)
 {
     struct scores s;
     if (make_scores(&s, pair, bits, tokens, dtype, a, b))
@@ -134,7 +137,8 @@ static void test_menu(void)
     struct recipe_menu m = {0};
     struct recipe r;
     /* fp8 first on the menu: choices are ordered by bits all the same */
-    if (!ok(!add_groups(&m, &e) && !add(&m, "fp8", 8, "t", "bf16", 1, 5, &e) && !add(&m, "fp4", 4, "t", "bf16", 4, 3, &e),
+    if (!ok(!add_groups(&m, &e) && !add(&m, "fp8", 8, "t", "bf16", 1, 5, &e) &&
+                !add(&m, "fp4", 4, "t", "bf16", 4, 3, &e),
             "a menu of fp8 and fp4: %s", e.msg))
         return;
     static const struct {
@@ -181,7 +185,8 @@ static void test_refused(void)
         struct recipe_menu m = {0};
         const bool ready = !add_groups(&m, &e) && !add(&m, "fp8", 8, "t", "bf16", 1, 2, &e);
         ok(ready && add(&m, row[i].pair, 4, row[i].tokens, row[i].dtype, 1, 2, &e) == -1 && e.code == ERR_CONFIG &&
-               strstr(e.msg, row[i].part), "refused: %s", e.msg);
+               strstr(e.msg, row[i].part),
+           "refused: %s", e.msg);
         recipe_menu_free(&m);
     }
     struct err e = {0};
@@ -196,11 +201,13 @@ static void test_refused(void)
     for (size_t i = 0; i < 2; i++) {
         const bool ready = !recipe_add_group(&m, "a", 100, false, &e) &&
                            !recipe_add_group(&m, other[i].name, other[i].weights, false, &e);
-        ok(ready && add(&m, "fp8", 8, "t", "bf16", 1, 2, &e) == -1 && strstr(e.msg, other[i].part), "other groups: %s", e.msg);
+        ok(ready && add(&m, "fp8", 8, "t", "bf16", 1, 2, &e) == -1 && strstr(e.msg, other[i].part), "other groups: %s",
+           e.msg);
         recipe_menu_free(&m);
     }
     ok(!recipe_add_group(&m, "a", 1, false, &e) && recipe_add_group(&m, "b", UINT64_MAX, false, &e) == -1 &&
-           e.code == ERR_FORMAT, "weights that overflow: %s", e.msg);
+           e.code == ERR_FORMAT,
+       "weights that overflow: %s", e.msg);
     recipe_menu_free(&m);
 }
 

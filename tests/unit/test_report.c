@@ -96,15 +96,22 @@ static void test_sample(void)
     if (!ok(!manifest_load(&m, sample, &e), "the sample is read %s", e.msg))
         return;
     char *md = markdown(&m, "autoquant:\n  bits: 8\n");
-    contains(md, "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
-                 "====================================================\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
-                 "|Scheme|`wfp4_afp8_autoquant_lm`|\n|Model|`tiny_qwen3_vl`|\n|Effective bits (from search)|`9.8974`|\n"
-                 "|Total AutoQuant score|`1.710895e-02`|\n|Constraint satisfied|`True`|\n\n## Dataset\n", "title and summary");
+    contains(md,
+             "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
+             "====================================================\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
+             "|Scheme|`wfp4_afp8_autoquant_lm`|\n|Model|`tiny_qwen3_vl`|\n|Effective bits (from search)|`9.8974`|\n"
+             "|Total AutoQuant score|`1.710895e-02`|\n|Constraint satisfied|`True`|\n\n## Dataset\n",
+             "title and summary");
     contains(md, "|Calibration samples (used / max)|`128` / `128`|\n\n## Quantization\n", "dataset");
-    contains(md, "\n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n"
-                 "|model.language_model.layers.0.self_attn.q_proj|4.0|3.166e-02|8.192e+03|\n", "table, most sensitive first");
-    contains(md, "|40|model.language_model.layers.0.self_attn.q_proj|NONE|32.02 %|32.02 %|q_proj 1.58e-02, k_proj 7.92e-03, "
-                 "v_proj 7.92e-03|\n", "ranks, shares and members of ours");
+    contains(md,
+             "\n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n"
+             "|model.language_model.layers.0.self_attn.q_proj|4.0|3.166e-02|8.192e+03|\n",
+             "table, most sensitive first");
+    contains(
+        md,
+        "|40|model.language_model.layers.0.self_attn.q_proj|NONE|32.02 %|32.02 %|q_proj 1.58e-02, k_proj 7.92e-03, "
+        "v_proj 7.92e-03|\n",
+        "ranks, shares and members of ours");
     contains(md, "\n## Composed Config (`composed-config.yaml`)\n  \n  \n```yaml  \nautoquant:  \n  bits: 8  \n```\n",
              "the embedded configuration");
     free(md);
@@ -112,11 +119,15 @@ static void test_sample(void)
     contains(md, "\n````yaml  \nx: \"```\"  \n````\n", "a fence longer than the backticks within");
     free(md);
     char *json = json_report(&m);
-    contains(json, "  \"run_config\": {\n    \"composed_yaml_path\": \"composed-config.yaml\"\n  },\n  \"autoquant_state\": {",
-             "order of the JSON report");
-    contains(json, "  \"layer_sensitivity\": [\n    {\n      \"layer\": \"model.language_model.layers.0.self_attn.q_proj\",\n"
-                   "      \"num_bits\": 4.0,\n      \"sensitivity\": 0.03166464030800853,\n      \"size_cost\": 8192.0\n    },",
-             "entries of the JSON report");
+    contains(
+        json,
+        "  \"run_config\": {\n    \"composed_yaml_path\": \"composed-config.yaml\"\n  },\n  \"autoquant_state\": {",
+        "order of the JSON report");
+    contains(
+        json,
+        "  \"layer_sensitivity\": [\n    {\n      \"layer\": \"model.language_model.layers.0.self_attn.q_proj\",\n"
+        "      \"num_bits\": 4.0,\n      \"sensitivity\": 0.03166464030800853,\n      \"size_cost\": 8192.0\n    },",
+        "entries of the JSON report");
     contains(json, "\n  ],\n  \"qsens\": {\n    \"version\": 1,", "ours comes last");
     ok(json[strlen(json) - 1] == '}', "no final newline");
     free(json);
@@ -143,10 +154,13 @@ static void test_escapes(void)
         const char *name, *from, *to, *part;
     } row[] = {
         {"a bar in a cell", "\"id\": \"tiny_qwen3_vl\"", "\"id\": \"a|b\\nc\"", "|Model|`a\\|b c`|\n"},
-        {"an underline as long as the title", "wfp4_afp8_autoquant_lm", "w\\u00e9", "(w\xc3\xa9)\n================================\n\n"},
+        {"an underline as long as the title", "wfp4_afp8_autoquant_lm", "w\\u00e9",
+         "(w\xc3\xa9)\n================================\n\n"},
         {"overrides", "\"quant_cfg_overrides\": {}", "\"quant_cfg_overrides\": {\"b\": {\"axis\": 0}, \"a\": null}",
-         "|Quant cfg overrides|`see below`|\n  \n  \n```json  \n{  \n  \"a\": null,  \n  \"b\": {  \n    \"axis\": 0  \n  }  \n}  \n```\n"},
-        {"samples without a maximum", "\"max_calib_samples\": 128,", "", "|Calibration samples (used / max)|`128` / `?`|\n"},
+         "|Quant cfg overrides|`see below`|\n  \n  \n```json  \n{  \n  \"a\": null,  \n  \"b\": {  \n    \"axis\": 0  "
+         "\n  }  \n}  \n```\n"},
+        {"samples without a maximum", "\"max_calib_samples\": 128,", "",
+         "|Calibration samples (used / max)|`128` / `?`|\n"},
         {"not satisfied", "\"is_satisfied\": true", "\"is_satisfied\": false", "|Constraint satisfied|`False`|\n"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -156,8 +170,29 @@ static void test_escapes(void)
     }
 }
 
+/* With several formats the JSON report goes by the first, the Markdown table by the worst. */
+static void test_two_formats(void)
+{
+    struct manifest m = {.doc = json_object(), .scheme = "two", .model_id = "m"};
+    static const double score[2][2] = {{1, 5}, {2, 3}};
+    for (int i = 0; i < 2; i++) {
+        struct sens_row *r = sens_add(&m.table, i ? "b" : "a", 160);
+        sens_add_format(r, "X", 4, score[i][0]);
+        sens_add_format(r, "Y", 8, score[i][1]);
+    }
+    sens_rank(&m.table);
+    char *md = markdown(&m, NULL), *json = json_report(&m);
+    contains(md, "|a|4.0, 8.0|1.000e+00, 5.000e+00|4.000e+01, 8.000e+01|\n|b|4.0, 8.0|2.000e+00, 3.000e+00|",
+             "Markdown");
+    contains(json, "[\n    {\n      \"layer\": \"b\",\n      \"num_bits\": 4.0,\n      \"sensitivity\": 2.0,", "JSON");
+    free(md);
+    free(json);
+    manifest_free(&m);
+}
+
 int main(void)
 {
+    test_two_formats();
     test_all_published();
     test_sample();
     test_escapes();

@@ -18,7 +18,8 @@ static void test_sample(void)
     is_str(s.dtype, "bf16", "dtype");
     ok(s.bits == 4 && s.n_groups == 25, "%d bits, %d groups", s.bits, s.n_groups);
     is_str(s.group[24].name, "lm_head", "the last group");
-    ok(s.group[0].weights == 32768 && s.group[0].score == 0.03166464030800853 && json_array_size(s.group[0].members) == 3,
+    ok(s.group[0].weights == 32768 && s.group[0].score == 0.03166464030800853 &&
+           json_array_size(s.group[0].members) == 3,
        "the first group: weights, score, members");
     scores_free(&s);
 }
@@ -39,10 +40,14 @@ static void test_wrong(void)
         {"a negative score", "\"score\": 0.03166464030800853", "\"score\": -1", "negative or not finite"},
         {"a NaN score", "\"score\": 0.03166464030800853", "\"score\": NaN", "not valid JSON"},
         {"an overflowing score", "\"score\": 0.03166464030800853", "\"score\": 1e999", "not valid JSON"},
-        {"a score that is not its members' sum", "\"score\": 0.03166464030800853", "\"score\": 0.04", "add up to"},
-        {"weights that are not the members' sum", "\"weights\": 32768", "\"weights\": 32767", "members have 32768 weights"},
-        {"a group listed twice", "layers.0.self_attn.o_proj\",\n   \"weights\"", "layers.0.self_attn.q_proj\",\n   \"weights\"",
-         "listed twice"},
+        {"a score that is not its members' sum", "\"score\": 0.03166464030800853", "\"score\": 0.04",
+         "its members' scores add up to"},
+        {"a total that is not the groups' sum", "\"loss\": 2.5,\n \"score\": 0.", "\"loss\": 2.5,\n \"score\": 1.",
+         "the groups' scores add up to"},
+        {"weights that are not the members' sum", "\"weights\": 32768", "\"weights\": 32767",
+         "members have 32768 weights"},
+        {"a group listed twice", "layers.0.self_attn.o_proj\",\n   \"weights\"",
+         "layers.0.self_attn.q_proj\",\n   \"weights\"", "listed twice"},
         {"a negative loss", "\"loss\": 2.5", "\"loss\": -2.5", "loss is negative"},
         {"a truncated file", "\"run\"", "", "not valid JSON"},
         {"no groups", "\"groups\": [", "\"groups\": [], \"other\": [", "0 groups"},
@@ -52,8 +57,8 @@ static void test_wrong(void)
         struct err e = {0};
         char *text = edited(sample, row[i].from, row[i].to);
         const int rc = text ? scores_parse(&s, text, strlen(text), "x.json", &e) : 0;
-        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && strstr(e.msg, "x.json"), "%s: %s", row[i].name,
-           e.msg);
+        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && strstr(e.msg, "x.json"), "%s: %s",
+           row[i].name, e.msg);
         free(text);
     }
     struct scores s;

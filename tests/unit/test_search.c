@@ -60,8 +60,7 @@ static void brute_force(const struct instance *x, struct best *fits, struct best
             cost += x->choice[i][pick[i]].cost;
             score += x->choice[i][pick[i]].score;
         }
-        if (cost <= x->limit &&
-            (!fits->found || score < fits->score || (score == fits->score && cost < fits->cost))) {
+        if (cost <= x->limit && (!fits->found || score < fits->score || (score == fits->score && cost < fits->cost))) {
             *fits = (struct best){.cost = cost, .score = score, .found = true};
             memcpy(fits->pick, pick, sizeof pick);
         }
