@@ -75,8 +75,11 @@ struct be_ops {
     void (*add)(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
 
     /* ---- linear layers: w [O, I]; GEMMs are split every 8,192 rows of N */
-    /* y [N, O] = x [N, I] w^T; rows of y are ldy >= O elements apart. */
-    void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy);
+    /* y [N, O] = x [N, I] w^T; rows of y are ldy >= O elements apart. as_reference: BF16 outputs that lie near the middle
+     * between two bf16 values are rounded as the reference's tensor cores round them (tensorcore.h); a backend whose
+     * products are such sums anyway ignores it. */
+    void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
+                   bool as_reference);
     /* dx [N, I] = dy [N, O] w; accumulate: dx += dy w, in the sum type. */
     void (*linear_dx)(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
                       bool accumulate);

@@ -5,6 +5,8 @@
 #undef I /* complex.h, which some cblas.h include; I is the input width here */
 #include <stdlib.h>
 
+#include "tensorcore.h"
+
 /* Optional: not every CBLAS has it. GEMMs are split over our own threads at fixed places, so that results do not depend
  * on the number of threads; the library must then use one thread a call. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
@@ -36,6 +38,7 @@ static void cpu_close(struct be *be)
         free(be->thread[i].data);
     free(be->thread);
     free(be->operand.data);
+    free(be->lengths.data);
     free(be);
 }
 
@@ -176,6 +179,7 @@ struct gemm_args {
     struct be_view y;
     size_t y_first; /* of the row split */
     const float *x, *w;
+    const float *x_length, *w_length; /* balanced lengths of their rows, or NULL: leave the sums as they are */
     int N, K, O, ldy; /* y [N, O] = x [N, K] times w; rows of y are ldy apart */
     bool w_is_out_by_in, accumulate;
     int row_tiles;
@@ -197,17 +201,61 @@ static void gemm_tiles(void *arg, size_t begin, size_t end, int thread)
         const int ldc = direct ? a->ldy : cols;
         cpu_gemm(a->w_is_out_by_in, rows, cols, a->K, x, a->K, w, a->w_is_out_by_in ? a->K : a->O, a->accumulate ? 1.0f : 0.0f,
                  c, ldc);
+        for (int r = 0; a->x_length && r < rows; r++)
+            tensorcore_fix_row(c + (size_t)r * (size_t)ldc, cols, x + (size_t)r * (size_t)a->K, a->x_length[r0 + r], w,
+                               (size_t)a->K, a->w_length + c0, a->K);
         for (int r = 0; !direct && r < rows; r++)
             cpu_write(a->y, first + (size_t)r * (size_t)a->ldy, (size_t)cols, c + (size_t)r * (size_t)cols);
     }
 }
 
+/* ---- what tensorcore.h needs to know of a product's operands */
+
+struct length_args {
+    const float *x, *balance;
+    float *length, *square;
+    int rows, K;
+    bool inverse;
+};
+
+static void square_part(void *arg, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct length_args *a = arg;
+    for (int i = 0; i < a->rows; i++)
+        tensorcore_add_squares(a->square + begin, a->x + (size_t)i * (size_t)a->K + begin, (int)(end - begin));
+}
+
+static void length_part(void *arg, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct length_args *a = arg;
+    for (size_t i = begin; i < end; i++)
+        a->length[i] = tensorcore_length(a->x + i * (size_t)a->K, a->balance, a->inverse, a->K);
+}
+
+/* Lengths of the rows of x [N, K] and w [O, K], into x_length and w_length; square and balance are scratch. */
+static void measure_rows(float *x_length, float *w_length, float *scratch, const float *x, const float *w, int N, int K, int O)
+{
+    float *x_square = scratch, *w_square = scratch + K, *balance = scratch + 2 * (size_t)K;
+    memset(x_square, 0, 2 * (size_t)K * sizeof *x_square);
+    struct length_args a = {.x = x, .balance = balance, .length = x_length, .square = x_square, .rows = N, .K = K};
+    struct length_args b = {.x = w, .balance = balance, .length = w_length, .square = w_square, .rows = O, .K = K,
+                            .inverse = true};
+    parallel_for((size_t)K, 256, square_part, &a);
+    parallel_for((size_t)K, 256, square_part, &b);
+    tensorcore_balance(balance, x_square, w_square, K);
+    parallel_for((size_t)N, cpu_grain((size_t)K), length_part, &a);
+    parallel_for((size_t)O, cpu_grain((size_t)K), length_part, &b);
+}
+
 /* y [N, O] = x [N, K] w^T (w [O, K]) or x w (w [K, O]) */
 static void gemm(struct be *be, struct be_view y, int ldy, struct be_view x, struct be_view w, int N, int K, int O,
-                 bool w_is_out_by_in, bool accumulate)
+                 bool w_is_out_by_in, bool accumulate, bool like_tensor_core)
 {
     if (accumulate && y.dtype != DT_F32)
         BUG("sums over several products are kept in fp32");
+    float *length = like_tensor_core ? cpu_scratch(&be->lengths, (size_t)O + SPLIT_ROWS + 3 * (size_t)K) : NULL;
     for (int r0 = 0; r0 < N; r0 += SPLIT_ROWS) {
         const int rows = N - r0 < SPLIT_ROWS ? N - r0 : SPLIT_ROWS;
         const size_t n = (size_t)rows * (size_t)K, first = (size_t)r0 * (size_t)K;
@@ -217,21 +265,24 @@ static void gemm(struct be *be, struct be_view y, int ldy, struct be_view x, str
             cpu_convert(be, (struct be_view){&tmp, 0, DT_F32}, be_at(x, first), n);
             xf = (const float *)(void *)tmp.data;
         }
+        if (like_tensor_core)
+            measure_rows(length + O, length, length + O + SPLIT_ROWS, xf, cpu_f32(w), rows, K, O);
         struct gemm_args a = {.be = be, .y = y, .y_first = (size_t)r0 * (size_t)ldy, .x = xf, .w = cpu_f32(w), .N = rows,
-                              .K = K, .O = O, .ldy = ldy, .w_is_out_by_in = w_is_out_by_in, .accumulate = accumulate,
+                              .x_length = length ? length + O : NULL, .w_length = length, .K = K, .O = O, .ldy = ldy, .w_is_out_by_in = w_is_out_by_in, .accumulate = accumulate,
                               .row_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS};
         parallel_for((size_t)a.row_tiles * (size_t)((O + TILE_COLS - 1) / TILE_COLS), 1, gemm_tiles, &a);
     }
 }
 
-void cpu_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)
+void cpu_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
+                bool as_reference)
 {
-    gemm(be, y, ldy, x, w, N, I, O, true, false);
+    gemm(be, y, ldy, x, w, N, I, O, true, false, as_reference && y.dtype == DT_BF16);
 }
 
 void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate)
 {
-    gemm(be, dx, I, dy, w, N, O, I, false, accumulate);
+    gemm(be, dx, I, dy, w, N, O, I, false, accumulate, false);
 }
 
 const struct be_ops be_cpu_ops = {

@@ -22,6 +22,7 @@ struct be {
     struct err error; /* sticky */
     int n_threads;
     struct cpu_scratch *thread; /* one a thread */
+    struct cpu_scratch lengths; /* of a GEMM's rows */
     struct cpu_scratch operand; /* fp32 copies of a GEMM's bf16 operand; the calling thread's */
 };
 
@@ -100,7 +101,8 @@ static inline size_t cpu_grain(size_t D)
 float cpu_dot(const float *x, const float *y, size_t n);
 
 /* Ops, grouped by file. */
-void cpu_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy);
+void cpu_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
+                bool as_reference);
 void cpu_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate);
 /* c [M, n] (row length ldc) = a [M, k] b^T (b [n, k]) or a b (b [k, n]), one thread. */
 void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c,

@@ -112,7 +112,7 @@ size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int
 
 void model_linear(struct model *m, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)
 {
-    m->ops->linear(m->be, y, x, w, N, I, O, ldy);
+    m->ops->linear(m->be, y, x, w, N, I, O, ldy, true);
     m->flops += 2.0 * N * I * O;
 }
 

@@ -108,7 +108,7 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
         for (int i = 0; i < r->set->n; i++) {
             if (r->set->replay[i].weight != k)
                 continue;
-            r->ops->linear(r->be, out, quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O);
+            r->ops->linear(r->be, out, quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O, false);
             r->flops += 2.0 * r->N * r->I * O;
             r->ops->score_rows(r->be, be_at(sum, (size_t)i * sum_stride), out, y, g, r->N, O, ldy);
         }
