@@ -100,7 +100,9 @@ static inline int near_middle(float c, float t)
 void tensorcore_fix_row(float *c, int n, const float *x, float x_length, const float *w, size_t ldw, const float *w_length, int K)
 {
     enum { PIECE = 256 };
-    const float bound = x_length * 0x1p-23f;
+    /* Found by simulation on normal data: with 2^-24 no rounding that differs is missed up to K = 2048 and 8 % of them
+     * are at K = 4096, where one output in 500 differs at all. */
+    const float bound = x_length * 0x1p-24f;
     for (int j0 = 0; j0 < n; j0 += PIECE) {
         const int end = n - j0 < PIECE ? n : j0 + PIECE;
         int index[PIECE + MANY], found = 0;
