@@ -44,13 +44,14 @@ static void write_head(struct be_view v, const float *x, size_t first, int T, in
         cpu_write(v, ((first + i) * (size_t)heads + (size_t)head) * (size_t)E, (size_t)E, x + i * (size_t)E);
 }
 
-/* Sentinel rows of the task's sequence and heads are zero. */
-static void zero_sentinel(const struct attention_args *t, size_t task, struct be_view v, int heads, int head, int n)
+/* The sentinel row of the task's sequence is zero in its n heads of v [.., heads, E]. */
+static void zero_sentinel(const struct attention_args *t, size_t task, struct be_view v, int heads, int head, int n, int E)
 {
     const size_t s = task / (size_t)t->K;
-    if (t->sentinel[s])
-        memset((char *)cpu_ptr(v) + ((size_t)t->offset[s] * (size_t)heads + (size_t)head) * (size_t)t->E * dtype_size(v.dtype),
-               0, (size_t)n * (size_t)t->E * dtype_size(v.dtype));
+    if (t->sentinel[s]) {
+        v = be_at(v, ((size_t)t->offset[s] * (size_t)heads + (size_t)head) * (size_t)E);
+        memset(cpu_ptr(v), 0, (size_t)n * (size_t)E * dtype_size(v.dtype));
+    }
 }
 
 /* P = exp2(S*scale*log2e - max) over the first `keys` entries of a row; returns the max (in units of log2), *sum. */
@@ -110,7 +111,8 @@ static void attention_part(void *arg, size_t begin, size_t end, int thread)
         float *v = k + TE;
         read_head(k, t->k, sp.first, sp.T, t->K, sp.head, t->E);
         read_head(v, t->v, sp.first, sp.T, t->K, sp.head, t->E);
-        zero_sentinel(t, task, t->o, t->H, sp.head * G, G);
+        zero_sentinel(t, task, t->o, t->H, sp.head * G, G, t->E);
+        zero_sentinel(t, task, t->lse, t->H, sp.head * G, G, 1);
         for (int g = 0; g < G; g++)
             forward_head(t, sp, sp.head * G + g, k, v, v + TE);
     }
@@ -190,9 +192,9 @@ static void attention_bwd_part(void *arg, size_t begin, size_t end, int thread)
         }
         write_head(t->dk, sum_dk, sp.first, sp.T, t->K, sp.head, t->E);
         write_head(t->dv, sum_dv, sp.first, sp.T, t->K, sp.head, t->E);
-        zero_sentinel(t, task, t->dq, t->H, sp.head * G, G);
-        zero_sentinel(t, task, t->dk, t->K, sp.head, 1);
-        zero_sentinel(t, task, t->dv, t->K, sp.head, 1);
+        zero_sentinel(t, task, t->dq, t->H, sp.head * G, G, t->E);
+        zero_sentinel(t, task, t->dk, t->K, sp.head, 1, t->E);
+        zero_sentinel(t, task, t->dv, t->K, sp.head, 1, t->E);
     }
 }
 
