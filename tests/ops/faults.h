@@ -2,6 +2,7 @@
 #ifndef FAULTS_H
 #define FAULTS_H
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend.h"
@@ -330,7 +331,7 @@ static struct be_ops faulty_ops(const struct fault *f)
     return ops;
 }
 
-static any_fn *op_of(const struct be_ops *ops, size_t field)
+static inline any_fn *op_of(const struct be_ops *ops, size_t field)
 {
     any_fn *fn;
     memcpy(&fn, (const char *)ops + field, sizeof fn);
