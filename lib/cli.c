@@ -75,7 +75,11 @@ static void print_default(const struct cli_option *o)
         if (*(const char **)o->value)
             printf(" [%s]", *(const char **)o->value);
         return;
-    case CLI_INT: snprintf(buf, sizeof buf, "%ld", *(long *)o->value); break;
+    case CLI_INT:
+        if (*(long *)o->value == CLI_UNSET)
+            return;
+        snprintf(buf, sizeof buf, "%ld", *(long *)o->value);
+        break;
     case CLI_REAL: snprintf(buf, sizeof buf, "%g", *(double *)o->value); break;
     case CLI_SIZE:
         if (*(size_t *)o->value == 0)

@@ -5,6 +5,7 @@
  * Exit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input. Data goes to stdout, all else to stderr. */
 #ifndef CLI_H
 #define CLI_H
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,11 +19,13 @@ struct cli_list { /* a repeatable option's values, in order */
 enum cli_type {
     CLI_FLAG,   /* bool * */
     CLI_STRING, /* const char **, NULL = not given */
-    CLI_INT,    /* long *, checked against min..max */
+    CLI_INT,    /* long *, checked against min..max; CLI_UNSET = not given, no default to print */
     CLI_SIZE,   /* size_t *, bytes; suffixes K, M, G, T (powers of 1024) */
     CLI_REAL,   /* double *, finite */
     CLI_LIST,   /* struct cli_list * */
 };
+
+#define CLI_UNSET LONG_MIN
 
 struct cli_option {
     const char *name; /* long name without dashes; NULL ends the table */
