@@ -7,7 +7,7 @@
  * unk_token, affixes, a prefix space, other normalizers and pre-tokenizers, post-processors that add tokens.
  *
  * text -> added tokens with normalized false -> per stretch: NFC -> added tokens with normalized true -> per stretch:
- * regex -> words -> BPE. NFC is that of the library whatever utf8proc's version (unicode.h). The regex knows letters and
+ * regex -> words -> BPE. NFC is the library's whatever version utf8proc has (unicode.h). The regex knows letters and
  * numbers as PCRE2 does, Unicode 14.0 in its 10.42; tokenizers 0.22 has 16.0. Letters and numbers assigned between the
  * two (CJK extensions H and I are the large blocks) count as symbols here and may be cut elsewhere. */
 #ifndef TOKENIZER_H
