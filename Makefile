@@ -39,6 +39,10 @@ BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
 .PHONY: all check check-asan fuzz bench lint clean FORCE
 all: $(BINS)
 
+# One short line per command; V=1 shows the commands themselves.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@printf '  %-9s %s\n' $1 '$2')
+
 # stamp,FILE,TEXT: while the Makefile is read, rewrite FILE only if TEXT changed (keeps -n and -q exact)
 stamp = $(shell mkdir -p $(dir $1))$(if $(subst x$(strip $(file <$1))x,,x$(strip $2)x),$(file >$1,$(strip $2)))
 $(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(CFLAGS))
@@ -54,13 +58,15 @@ $B/libraries.ok: tests/libraries.c $B/ld.flags | $(filter deps,$(MAKECMDGOALS))
 	@touch $@
 
 $(LIB_O) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.ok
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$Qmkdir -p $(@D)
+	$Q$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $B/lib/version.c.o: private CPPFLAGS += -DQSENS_BUILD='"$(MODE), $(MARCH)"'
 $B/libqsens.a: $(LIB_O)
-	rm -f $@ && ar rcsD $@ $^
+	$Qrm -f $@ && ar rcsD $@ $^
 $(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $< $B/libqsens.a $(LDLIBS)
+	$(call say,LINK,$@)
+	$Q$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $< $B/libqsens.a $(LDLIBS)
 	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && rm $@.commit
 	@mv $@.new $@
 # NAME.id changes only when generated code does: a comment or a commit never reruns a stage
@@ -71,14 +77,17 @@ $(BINS:%=%.id): %.id: %
 # ---- tests
 TEST_CC = $(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP
 $(UNIT): $B/t/%.t: tests/%.c $B/libqsens.a $B/cc.flags
-	@mkdir -p $(@D)
-	$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+	$(call say,TEST,$<)
+	$Qmkdir -p $(@D)
+	$Q$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
 $(REPLAY): $B/t/fuzz/%.replay: tests/fuzz/%.c tests/fuzz/replay.c $B/libqsens.a $B/cc.flags
-	@mkdir -p $(@D)
-	$(TEST_CC) -MF $@.d $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $B/libqsens.a $(LDLIBS)
+	$(call say,TEST,$<)
+	$Qmkdir -p $(@D)
+	$Q$(TEST_CC) -MF $@.d $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $B/libqsens.a $(LDLIBS)
 $(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
-	@mkdir -p $(@D)
-	$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+	$(call say,TEST,$<)
+	$Qmkdir -p $(@D)
+	$Q$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
 CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
 check: $(UNIT) $(REPLAY) $(BINS)
@@ -91,8 +100,9 @@ bench: $(BENCH) $(BINS)
 # libFuzzer builds of tests/fuzz, one minute each
 FUZZERS := $(REPLAY:%.replay=%.fuzz)
 $(FUZZERS): $B/t/fuzz/%.fuzz: tests/fuzz/%.c $(wildcard lib/*.c lib/*.h) | $B/libraries.ok
-	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -Itests -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $< lib/*.c $(LDFLAGS) $(LDLIBS)
+	$(call say,FUZZER,$<)
+	$Qmkdir -p $(@D)
+	$Qclang $(CPPFLAGS) -Itests -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $< lib/*.c $(LDFLAGS) $(LDLIBS)
 fuzz: $(FUZZERS)
 	@for f in $(notdir $(FUZZERS:%.fuzz=%)); do echo "== $$f"; mkdir -p tmp/fuzz/$$f; \
 	  $B/t/fuzz/$$f.fuzz -max_total_time=$(or $(SECONDS),60) -timeout=10 -max_len=65536 tmp/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done

@@ -12,7 +12,8 @@ const char *const config_stages[] = {"extract-lm", "calib-pack",    "autoquant-s
 
 const struct config_key config_schema[CFG_COUNT] = {
     [CFG_MODEL_NAME] = {.group = "model", .name = "name", .type = CFG_NAME,
-        .help = "what directories and reports call the model"},
+        .help = "what directories and reports call the model",
+        .use = {{"extract-lm", "--name="}}},
     [CFG_MODEL_PATH] = {.group = "model", .name = "path", .type = CFG_PATH,
         .help = "Hugging Face directory with config.json, tokenizer.json and *.safetensors",
         .use = {{"extract-lm", ""}, {"calib-pack", "--model="}, {"manifest", "--model-id="}}},
@@ -45,11 +46,10 @@ const struct config_key config_schema[CFG_COUNT] = {
         .initial = "default", .choice = {"default"},
         .help = "which scales replace those of the pair; default: none",
         .chosen_by = "--granularity (GRANULARITY=...)",
-        .use = {{"manifest", "--granularity="}}},
+        .use = {{"autoquant-score", "--granularity="}}},
     [CFG_AUTOQUANT_METHOD] = {.group = "autoquant", .name = "method", .type = CFG_CHOICE, .initial = "gradient",
         .choice = {"gradient"},
-        .help = "how sensitivity is measured",
-        .use = {{"manifest", "--method="}}},
+        .help = "how sensitivity is measured"},
     [CFG_AUTOQUANT_DTYPE] = {.group = "autoquant", .name = "dtype", .type = CFG_CHOICE, .initial = "bf16",
         .choice = {"bf16", "fp32"},
         .help = "arithmetic of the model: rounded as the reference does, or not at all",

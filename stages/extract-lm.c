@@ -10,9 +10,10 @@
 #include "lm_extract.h"
 #include "lm_materialize.h"
 #include "lm_write.h"
+#include "mem.h"
 #include "parallel.h"
 
-static const char *output, *materialize;
+static const char *output, *materialize, *name;
 static bool rehash;
 static long threads;
 
@@ -20,6 +21,7 @@ static const struct cli_option options[] = {
     {"output", 'o', CLI_STRING, &output, "FILE", "write lm.json here instead of standard output", 0, 0},
     {"materialize", 0, CLI_STRING, &materialize, "DIR", "also write the language model alone, as a plain Qwen3\n"
      "checkpoint (model.safetensors, config.json, tokenizer)", 0, 0},
+    {"name", 0, CLI_STRING, &name, "NAME", "what to call the model (the last part of MODEL_DIR if not given)", 0, 0},
     {"rehash", 0, CLI_FLAG, &rehash, NULL, "read all weights, even if the old FILE knows their hashes", 0, 0},
     {"threads", 'j', CLI_INT, &threads, "N", "threads; 0 = all of this process", 0, 256},
     {NULL, 0, CLI_FLAG, NULL, NULL, NULL, 0, 0},
@@ -78,10 +80,10 @@ static int hash(struct lm *m, const struct checkpoint *c, struct err *e)
 
 static int check_path(const struct lm *m, struct err *e)
 {
-    json_t *path = json_string(m->path), *name = json_string(m->name), *file = json_string(m->file[0].path);
-    const int rc = path && name && file ? 0 : err_set(e, ERR_CONFIG, "the path of '%s' is not UTF-8, lm.json cannot hold it", m->path);
+    json_t *path = json_string(m->path), *model = json_string(m->name), *file = json_string(m->file[0].path);
+    const int rc = path && model && file ? 0 : err_set(e, ERR_CONFIG, "the path of '%s' is not UTF-8, lm.json cannot hold it", m->path);
     json_decref(path);
-    json_decref(name);
+    json_decref(model);
     json_decref(file);
     return rc;
 }
@@ -115,6 +117,10 @@ static int run(const char *const *operand, int n, struct err *e)
     if (hf_config_load(&config, operand[0], e) || checkpoint_open(&c, operand[0], e))
         return -1;
     int rc = lm_extract(&m, &config, &c, operand[0], e);
+    if (!rc && name) {
+        free(m.name);
+        m.name = xstrdup(name);
+    }
     if (!rc) {
         report(&m, &config, &c);
         rc = check_path(&m, e) || hash(&m, &c, e) || (materialize && lm_materialize(&m, &c, materialize, e)) ||
