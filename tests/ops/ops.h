@@ -42,7 +42,7 @@ static inline double rng_normal(struct rng *r)
 /* ---- tensors */
 
 enum mode { BF16, FP32 };
-enum { GUARD = 37, GUARD_BYTE = 0xa5, UNWRITTEN = 0xff, MAX_TENSORS = 256 }; /* odd: views start unaligned */
+enum { GUARD = 37, GUARD_BYTE = 0xa5, UNWRITTEN = 0xff, MAX_TENSORS = 512 }; /* odd: views start unaligned */
 
 /* A backend in use, with what was allocated on it. Tensors are views into larger buffers; before anything is written,
  * they are NaN inside and GUARD_BYTE outside. */
