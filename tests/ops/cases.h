@@ -252,8 +252,9 @@ static void case_attention_bwd(struct run *r, const struct dims *d)
     side_open(&ref, &be_ref_ops, r->side.mode);
     double *h[3] = {side_get(&r->side, q, nq), side_get(&r->side, k, nk), side_get(&r->side, v, nk)};
     struct be_view o = side_new(&ref, side_act(&ref), nq), lse = side_new(&ref, DT_F32, mul(N, d->H));
-    ref.op->attention(ref.be, o, lse, side_tensor(&ref, side_act(&ref), h[0], nq), side_tensor(&ref, side_act(&ref), h[1], nk),
-                      side_tensor(&ref, side_act(&ref), h[2], nk), side_seqs(&ref, d->seq), d->H, d->K, d->E);
+    ref.op->attention(ref.be, o, lse, side_tensor(&ref, side_act(&ref), h[0], nq),
+                      side_tensor(&ref, side_act(&ref), h[1], nk), side_tensor(&ref, side_act(&ref), h[2], nk),
+                      side_seqs(&ref, d->seq), d->H, d->K, d->E);
     double *ho = side_get(&ref, o, nq), *hl = side_get(&ref, lse, mul(N, d->H));
     o = given(r, side_act(&r->side), ho, nq);
     lse = side_new(&r->side, DT_F32, mul(N, d->H));
@@ -265,7 +266,8 @@ static void case_attention_bwd(struct run *r, const struct dims *d)
     free(hl);
     /* A row that attends to itself alone has dq = 0 by cancellation, so errors are measured by the whole tensor. */
     struct be_view dq = output(r, nq, nq), dk = output(r, nk, nk), dv = output(r, nk, nk);
-    r->side.op->attention_bwd(r->side.be, dq, dk, dv, dout, q, k, v, o, lse, side_seqs(&r->side, d->seq), d->H, d->K, d->E);
+    r->side.op->attention_bwd(r->side.be, dq, dk, dv, dout, q, k, v, o, lse, side_seqs(&r->side, d->seq), d->H, d->K,
+                              d->E);
 }
 
 /* ---- SwiGLU, cross-entropy */
@@ -288,13 +290,14 @@ static void case_swiglu_bwd(struct run *r, const struct dims *d)
 static void case_xent(struct run *r, const struct dims *d)
 {
     struct be_view z = input(r, mul(d->N, d->D), 5), target = ints_below(r, (size_t)d->N, d->D);
-    r->side.op->xent(r->side.be, output_of(r, DT_F32, 2 * (size_t)d->N, 2), output_of(r, DT_F32, (size_t)d->N, (size_t)d->N), z,
-                     target, d->N, d->D);
+    r->side.op->xent(r->side.be, output_of(r, DT_F32, 2 * (size_t)d->N, 2),
+                     output_of(r, DT_F32, (size_t)d->N, (size_t)d->N), z, target, d->N, d->D);
 }
 /* All columns, then the same in two pieces. */
 static void case_xent_bwd(struct run *r, const struct dims *d)
 {
-    struct be_view z = input(r, mul(d->N, d->D), 5), target = ints_below(r, (size_t)d->N, d->D), s = f32(r, (size_t)d->N, 1e-2);
+    struct be_view z = input(r, mul(d->N, d->D), 5), target = ints_below(r, (size_t)d->N, d->D),
+                   s = f32(r, (size_t)d->N, 1e-2);
     double *m = xmalloc(2 * (size_t)d->N, sizeof *m);
     for (size_t i = 0; i < 2 * (size_t)d->N; i += 2) {
         m[i] = 15 + rng_normal(&r->rng);
@@ -307,7 +310,8 @@ static void case_xent_bwd(struct run *r, const struct dims *d)
     r->side.op->xent_bwd(r->side.be, output(r, mul(d->N, d->D), 1), z, stat, target, s, d->N, d->D, 0, d->D);
     if (cut)
         r->side.op->xent_bwd(r->side.be, output(r, mul(d->N, cut), 1), z, stat, target, s, d->N, d->D, 0, cut);
-    r->side.op->xent_bwd(r->side.be, output(r, mul(d->N, d->D - cut), 1), z, stat, target, s, d->N, d->D, cut, d->D - cut);
+    r->side.op->xent_bwd(r->side.be, output(r, mul(d->N, d->D - cut), 1), z, stat, target, s, d->N, d->D, cut,
+                         d->D - cut);
 }
 
 /* ---- quantization */
@@ -336,11 +340,11 @@ static void case_amax_cols(struct run *r, const struct dims *d)
 }
 
 static const struct quantizer quantizers[] = {
-    {QF_FP8, QG_TENSOR, 0, false},       {QF_INT8, QG_TENSOR, 0, false},      {QF_INT4, QG_TENSOR, 0, true},
-    {QF_FP8, QG_OUT_CHANNEL, 0, false},  {QF_INT8, QG_OUT_CHANNEL, 0, false}, {QF_INT8, QG_TOKEN, 0, true},
-    {QF_FP8, QG_TOKEN, 0, true},         {QF_INT4, QG_BLOCK, 128, false},     {QF_INT8, QG_BLOCK, 64, false},
-    {QF_FP8, QG_BLOCK, 16, false},       {QF_FP4, QG_BLOCK, 16, true},        {QF_MXFP4, QG_BLOCK, 32, true},
-    {QF_INT8, QG_IN_CHANNEL, 0, false},  {QF_FP8, QG_IN_CHANNEL, 0, false},   {QF_INT4, QG_IN_CHANNEL, 0, false},
+    {QF_FP8, QG_TENSOR, 0, false},      {QF_INT8, QG_TENSOR, 0, false},      {QF_INT4, QG_TENSOR, 0, true},
+    {QF_FP8, QG_OUT_CHANNEL, 0, false}, {QF_INT8, QG_OUT_CHANNEL, 0, false}, {QF_INT8, QG_TOKEN, 0, true},
+    {QF_FP8, QG_TOKEN, 0, true},        {QF_INT4, QG_BLOCK, 128, false},     {QF_INT8, QG_BLOCK, 64, false},
+    {QF_FP8, QG_BLOCK, 16, false},      {QF_FP4, QG_BLOCK, 16, true},        {QF_MXFP4, QG_BLOCK, 32, true},
+    {QF_INT8, QG_IN_CHANNEL, 0, false}, {QF_FP8, QG_IN_CHANNEL, 0, false},   {QF_INT4, QG_IN_CHANNEL, 0, false},
 };
 
 static void case_fakequant(struct run *r, const struct dims *d)
@@ -357,11 +361,12 @@ static void case_fakequant(struct run *r, const struct dims *d)
     for (size_t i = 0; i < sizeof quantizers / sizeof *quantizers; i++) {
         const struct quantizer *q = &quantizers[i];
         const bool cols = q->granularity == QG_IN_CHANNEL, takes = q->granularity == QG_TENSOR || q->format == QF_FP4;
+        const struct be_view amax = cols ? per_col : takes ? per_group : none;
         for (int rounds = 0; rounds < 2; rounds++)
-            r->side.op->fakequant(r->side.be, output(r, n, 1), x, q, cols ? per_col : takes ? per_group : none,
-                                  takes && rounds ? group : none, d->N, d->D, rounds);
+            r->side.op->fakequant(r->side.be, output(r, n, 1), x, q, amax, takes && rounds ? group : none, d->N, d->D,
+                                  rounds);
         struct be_view y = inout_of(r, side_act(&r->side), n, 1, 30); /* in place */
-        r->side.op->fakequant(r->side.be, y, y, q, cols ? per_col : takes ? per_group : none, none, d->N, d->D, true);
+        r->side.op->fakequant(r->side.be, y, y, q, amax, none, d->N, d->D, true);
     }
 }
 static void case_score(struct run *r, const struct dims *d)
@@ -371,7 +376,8 @@ static void case_score(struct run *r, const struct dims *d)
     for (int i = 0; i < d->N; i++)
         for (int j = 0; j < d->D; j++)
             yq[mul(i, d->D) + (size_t)j] = y[mul(i, ldy) + (size_t)j] * (1 + 0.3 * rng_normal(&r->rng));
-    struct be_view vy = given(r, side_act(&r->side), y, mul(d->N, ldy)), vq = given(r, side_act(&r->side), yq, mul(d->N, d->D));
+    struct be_view vy = given(r, side_act(&r->side), y, mul(d->N, ldy)),
+                   vq = given(r, side_act(&r->side), yq, mul(d->N, d->D));
     struct be_view g = input(r, mul(d->N, d->D), 1e-2), sum = inout_of(r, DT_F64, (size_t)d->N, 1, 1);
     r->side.op->score_rows(r->side.be, sum, vq, vy, g, d->N, d->D, ldy);
     free(y);
@@ -404,38 +410,48 @@ struct op_case {
 };
 
 static const int mixed[] = {-14, 1, -2, 7, -31, 3, 0}, tiles[] = {63, -64, 64, -65, 65, -130, -129, 0}, one[] = {1, 0},
-                 sentinel_and_one[] = {-2, -2, 0}, small[] = {-2, 2, -2, 0}, nothing_real[] = {-1, 5, -1, -3, 0}, two_tiles[] = {130, -9, 0};
+                 sentinel_and_one[] = {-2, -2, 0}, small[] = {-2, 2, -2, 0}, nothing_real[] = {-1, 5, -1, -3, 0},
+                 two_tiles[] = {130, -9, 0};
 
 static const struct dims d_flat[] = {{.N = 1}, {.N = 7}, {.N = 1023}, {.N = 1024}, {.N = 1025}, {.N = 70001}, {0}};
-static const struct dims d_rows[] = {{.N = 1, .D = 1, .O = 1}, {.N = 9, .D = 5, .O = 4}, {.N = 130, .D = 33, .O = 77}, {0}};
-static const struct dims d_gemm[] = {{.N = 1, .D = 1, .O = 1},      {.N = 1, .D = 130, .O = 33},  {.N = 17, .D = 1, .O = 5},
-                                     {.N = 65, .D = 96, .O = 511},  {.N = 513, .D = 19, .O = 513}, {.N = 30, .D = 515, .O = 1},
-                                     {.N = 8200, .D = 3, .O = 5},   {.N = 5, .D = 700, .O = 1030}, {0}};
-static const struct dims d_norm[] = {{.N = 1, .D = 1},   {.N = 1, .D = 128}, {.N = 6, .D = 17}, {.N = 23, .D = 31},
-                                     {.N = 70, .D = 515}, {0}};
-static const struct dims d_norm_bwd[] = {{.N = 1, .D = 2}, {.N = 1, .D = 128}, {.N = 6, .D = 17}, {.N = 70, .D = 515}, {0}};
-static const struct dims d_rope[] = {{.N = 1, .H = 1, .E = 2},   {.N = 9, .H = 3, .E = 10}, {.N = 67, .H = 4, .E = 32},
-                                     {.N = 130, .H = 2, .E = 128}, {0}};
-static const struct dims d_attention[] = {{.H = 1, .K = 1, .E = 1, .seq = one},       {.H = 2, .K = 2, .E = 6, .seq = mixed},
-                                          {.H = 4, .K = 2, .E = 32, .seq = mixed},    {.H = 4, .K = 1, .E = 10, .seq = mixed},
-                                          {.H = 2, .K = 1, .E = 16, .seq = tiles},    {.H = 4, .K = 2, .E = 128, .seq = two_tiles},
+static const struct dims d_rows[] = {
+    {.N = 1, .D = 1, .O = 1}, {.N = 9, .D = 5, .O = 4}, {.N = 130, .D = 33, .O = 77}, {0}};
+static const struct dims d_gemm[] = {
+    {.N = 1, .D = 1, .O = 1},     {.N = 1, .D = 130, .O = 33},   {.N = 17, .D = 1, .O = 5},
+    {.N = 65, .D = 96, .O = 511}, {.N = 513, .D = 19, .O = 513}, {.N = 30, .D = 515, .O = 1},
+    {.N = 8200, .D = 3, .O = 5},  {.N = 5, .D = 700, .O = 1030}, {0}};
+static const struct dims d_norm[] = {{.N = 1, .D = 1},   {.N = 1, .D = 128},  {.N = 6, .D = 17},
+                                     {.N = 23, .D = 31}, {.N = 70, .D = 515}, {0}};
+static const struct dims d_norm_bwd[] = {
+    {.N = 1, .D = 2}, {.N = 1, .D = 128}, {.N = 6, .D = 17}, {.N = 70, .D = 515}, {0}};
+static const struct dims d_rope[] = {
+    {.N = 1, .H = 1, .E = 2}, {.N = 9, .H = 3, .E = 10}, {.N = 67, .H = 4, .E = 32}, {.N = 130, .H = 2, .E = 128}, {0}};
+static const struct dims d_attention[] = {{.H = 1, .K = 1, .E = 1, .seq = one},
+                                          {.H = 2, .K = 2, .E = 6, .seq = mixed},
+                                          {.H = 4, .K = 2, .E = 32, .seq = mixed},
+                                          {.H = 4, .K = 1, .E = 10, .seq = mixed},
+                                          {.H = 2, .K = 1, .E = 16, .seq = tiles},
+                                          {.H = 4, .K = 2, .E = 128, .seq = two_tiles},
                                           {.H = 2, .K = 1, .E = 8, .seq = sentinel_and_one},
-                                          {.H = 2, .K = 1, .E = 8, .seq = nothing_real}, {0}};
-static const struct dims d_attention_bwd[] = {{.H = 2, .K = 2, .E = 6, .seq = mixed},   {.H = 4, .K = 2, .E = 32, .seq = mixed},
-                                              {.H = 4, .K = 1, .E = 10, .seq = mixed},  {.H = 2, .K = 1, .E = 16, .seq = tiles},
-                                              {.H = 2, .K = 1, .E = 128, .seq = two_tiles}, {.H = 1, .K = 1, .E = 1, .seq = small},
-                                              {.H = 2, .K = 1, .E = 8, .seq = nothing_real}, {0}};
-static const struct dims d_xent[] = {{.N = 1, .D = 1}, {.N = 4, .D = 2}, {.N = 5, .D = 15}, {.N = 9, .D = 2112}, {.N = 3, .D = 33001}, {0}};
-static const struct dims d_quant[] = {{.N = 1, .D = 1},   {.N = 7, .D = 15},  {.N = 12, .D = 16},
+                                          {.H = 2, .K = 1, .E = 8, .seq = nothing_real},
+                                          {0}};
+static const struct dims d_attention_bwd[] = {
+    {.H = 2, .K = 2, .E = 6, .seq = mixed},        {.H = 4, .K = 2, .E = 32, .seq = mixed},
+    {.H = 4, .K = 1, .E = 10, .seq = mixed},       {.H = 2, .K = 1, .E = 16, .seq = tiles},
+    {.H = 2, .K = 1, .E = 128, .seq = two_tiles},  {.H = 1, .K = 1, .E = 1, .seq = small},
+    {.H = 2, .K = 1, .E = 8, .seq = nothing_real}, {0}};
+static const struct dims d_xent[] = {{.N = 1, .D = 1},    {.N = 4, .D = 2},     {.N = 5, .D = 15},
+                                     {.N = 9, .D = 2112}, {.N = 3, .D = 33001}, {0}};
+static const struct dims d_quant[] = {{.N = 1, .D = 1},   {.N = 7, .D = 15},   {.N = 12, .D = 16},
                                       {.N = 21, .D = 97}, {.N = 66, .D = 515}, {0}};
 
-/* What rounding to bf16 allows: any element off by a step, so that a flip in a shape of one element passes (the fraction
- * of equal elements is the sharp figure); no element off by more than a few steps. */
+/* What rounding to bf16 allows: any element off by a step, so that a flip in a shape of one element passes (the
+ * fraction of equal elements is the sharp figure); no element off by more than a few steps. */
 #define STEPS 0x1p-14, 0x1p-5
 #define OP(op) #op, offsetof(struct be_ops, op)
 #define EXACT .exact = true
-/* nmse and worst of fp32 outputs, and what is not equal of the bf16 ones, are ten times what was measured on x86-64 with
- * OpenBLAS; equal never under 0.995. */
+/* nmse and worst of fp32 outputs, and what is not equal of the bf16 ones, are ten times what was measured on x86-64
+ * with OpenBLAS; equal never under 0.995. */
 static const struct op_case cases[] = {
     {OP(load), case_load, d_flat, EXACT},
     {OP(convert), case_convert, d_flat, EXACT},

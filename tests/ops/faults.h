@@ -60,7 +60,8 @@ static void gather_neighbour(struct be *be, struct be_view y, struct be_view x, 
 {
     sound->gather_rows(be, y, x, be_at(row, 1), n - 1, D);
 }
-static void scatter_adds_nothing(struct be *be, struct be_view y, struct be_view x, struct be_view row, int n, int N, int D)
+static void scatter_adds_nothing(struct be *be, struct be_view y, struct be_view x, struct be_view row, int n, int N,
+                                 int D)
 {
     (void)x, (void)row, (void)n;
     sound->zero(be, y, area(N, D));
@@ -69,14 +70,14 @@ static void add_short(struct be *be, struct be_view y, struct be_view a, struct 
 {
     sound->add(be, y, a, b, n - 1);
 }
-static void linear_lost_element(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O,
-                               int ldy)
+static void linear_lost_element(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I,
+                                int O, int ldy)
 {
     sound->linear(be, y, x, w, N, I, O, ldy);
     sound->zero(be, be_at(y, area(N - 1, ldy) + (size_t)O - 1), 1);
 }
-static void linear_dx_overwrites(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
-                                 bool accumulate)
+static void linear_dx_overwrites(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I,
+                                 int O, bool accumulate)
 {
     (void)accumulate;
     sound->linear_dx(be, dx, dy, w, N, I, O, false);
@@ -94,32 +95,33 @@ static void rmsnorm_eps(struct be *be, struct be_view y, struct be_view x, struc
 {
     sound->rmsnorm(be, y, x, w, N, D, 2 * eps);
 }
-static void rmsnorm_unrounded(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps)
+static void rmsnorm_unrounded(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int D,
+                              float eps)
 {
     struct be_view t = wide(be, y, area(N, D)), xt = wide(be, x, area(N, D));
     sound->rmsnorm(be, t, xt, w, N, D, eps);
     put_back(be, y, t, area(N, D));
     drop(be, xt);
 }
-static void rmsnorm_bwd_eps(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
-                            int D, float eps)
+static void rmsnorm_bwd_eps(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w,
+                            int N, int D, float eps)
 {
     sound->rmsnorm_bwd(be, dx, dy, x, w, N, D, 2 * eps);
 }
-static void rmsnorm_bwd_unrounded(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w,
-                                  int N, int D, float eps)
+static void rmsnorm_bwd_unrounded(struct be *be, struct be_view dx, struct be_view dy, struct be_view x,
+                                  struct be_view w, int N, int D, float eps)
 {
     struct be_view t = wide(be, dx, area(N, D));
     sound->rmsnorm_bwd(be, t, dy, x, w, N, D, eps);
     put_back(be, dx, t, area(N, D));
 }
-static void rope_sign(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
-                      int E, bool backward)
+static void rope_sign(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N,
+                      int heads, int E, bool backward)
 {
     sound->rope(be, x, c, s, pos, N, heads, E, !backward);
 }
-static void rope_unrounded(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N,
-                           int heads, int E, bool backward)
+static void rope_unrounded(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos,
+                           int N, int heads, int E, bool backward)
 {
     struct be_view t = wide(be, x, area(N, heads * E));
     sound->rope(be, t, c, s, pos, N, heads, E, backward);
@@ -128,8 +130,8 @@ static void rope_unrounded(struct be *be, struct be_view x, struct be_view c, st
 
 /* ---- attention */
 
-static void attention_sees_sentinel(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
-                                    struct be_view v, struct be_seqs seqs, int H, int K, int E)
+static void attention_sees_sentinel(struct be *be, struct be_view o, struct be_view lse, struct be_view q,
+                                    struct be_view k, struct be_view v, struct be_seqs seqs, int H, int K, int E)
 {
     seqs.sentinel = temp_view(be, DT_U8, (size_t)seqs.n);
     sound->attention(be, o, lse, q, k, v, seqs, H, K, E);
@@ -161,17 +163,17 @@ static void attention_bwd_sees_sentinel(struct be *be, struct be_view dq, struct
     sound->attention_bwd(be, dq, dk, dv, dout, q, k, v, o, lse, seqs, H, K, E);
     drop(be, seqs.sentinel);
 }
-static void attention_bwd_no_scale(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
-                                   struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
-                                   struct be_seqs seqs, int H, int K, int E)
+static void attention_bwd_no_scale(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv,
+                                   struct be_view dout, struct be_view q, struct be_view k, struct be_view v,
+                                   struct be_view o, struct be_view lse, struct be_seqs seqs, int H, int K, int E)
 {
     sound->attention_bwd(be, dq, dk, dv, dout, q, k, v, o, lse, seqs, H, K, E);
     multiply(be, dk, seqs_area(be, seqs, K * E), sqrt(E));
 }
 /* dk of the first query head of each group only */
-static void attention_bwd_one_head(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
-                                   struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
-                                   struct be_seqs seqs, int H, int K, int E)
+static void attention_bwd_one_head(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv,
+                                   struct be_view dout, struct be_view q, struct be_view k, struct be_view v,
+                                   struct be_view o, struct be_view lse, struct be_seqs seqs, int H, int K, int E)
 {
     const size_t rows = seqs_area(be, seqs, 1), n = rows * area(H, E);
     struct be_view t = temp_view(be, dout.dtype, n), dq2 = temp_view(be, dq.dtype, n), dv2 = temp_view(be, dv.dtype, n);
@@ -213,22 +215,22 @@ static void swiglu_bwd_swapped(struct be *be, struct be_view dg, struct be_view 
 {
     sound->swiglu_bwd(be, dg, du, dm, u, g, n);
 }
-static void swiglu_bwd_unrounded(struct be *be, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
-                                 struct be_view u, size_t n)
+static void swiglu_bwd_unrounded(struct be *be, struct be_view dg, struct be_view du, struct be_view dm,
+                                 struct be_view g, struct be_view u, size_t n)
 {
     struct be_view tg = wide(be, dg, n), tu = wide(be, du, n);
     sound->swiglu_bwd(be, tg, tu, dm, g, u, n);
     put_back(be, dg, tg, n);
     put_back(be, du, tu, n);
 }
-static void xent_stat(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
-                       int V)
+static void xent_stat(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target,
+                      int N, int V)
 {
     sound->xent(be, stat, loss, z, target, N, V);
     multiply(be, stat, 2 * (size_t)N, 1 + 1e-4);
 }
-static void xent_bwd_unrounded(struct be *be, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
-                               struct be_view s, int N, int V, int c0, int n)
+static void xent_bwd_unrounded(struct be *be, struct be_view dz, struct be_view z, struct be_view stat,
+                               struct be_view target, struct be_view s, int N, int V, int c0, int n)
 {
     struct be_view t = wide(be, z, area(N, V));
     sound->xent_bwd(be, dz, t, stat, target, s, N, V, c0, n);
@@ -265,8 +267,8 @@ static void fakequant_one_amax(struct be *be, struct be_view y, struct be_view x
     group.buf = NULL;
     sound->fakequant(be, y, x, q, amax, group, N, D, round_bf16);
 }
-static void score_unrounded(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                            int n, int ldy)
+static void score_unrounded(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g,
+                            int N, int n, int ldy)
 {
     struct be_view t = wide(be, y, area(N, ldy));
     sound->score_rows(be, sum, yq, t, g, N, n, ldy);
@@ -288,7 +290,10 @@ struct fault {
     bool in_trace;         /* the op is one of a forward or backward pass */
 };
 
-#define FAULT(op, fn, ...) {#fn, offsetof(struct be_ops, op), (any_fn *)(fn), __VA_ARGS__}
+#define FAULT(op, fn, ...) \
+    { \
+#fn, offsetof(struct be_ops, op), (any_fn *)(fn), __VA_ARGS__ \
+    }
 static const struct fault faults[] = {
     FAULT(gather_rows, gather_neighbour, true, true, true),
     FAULT(scatter_rows, scatter_adds_nothing, true, true, false),

@@ -120,7 +120,8 @@ static inline double *side_get(struct side *s, struct be_view v, size_t n)
     return x;
 }
 
-/* A tensor with values. Values are those of the mode on every backend: rounded to bf16 or fp32, whatever type holds them. */
+/* A tensor with values. Values are those of the mode on every backend: rounded to bf16 or fp32, whatever type holds
+ * them. */
 static inline struct be_view side_tensor(struct side *s, enum dtype t, const double *x, size_t n)
 {
     double *rounded = xmalloc(n, sizeof *rounded);

@@ -1,6 +1,7 @@
-/* tensor_cores - a model of the GPU's matrix products, as two ops for the trace test: sixteen products at a time and the
- * running sum are each cut (toward zero) at 2^-25 of the largest one's power of two, added exactly, and cut to fp32. With
- * it the trace's products come out to the bit, so that long chains of ops can be compared. For BF16 views. */
+/* tensor_cores - a model of the GPU's matrix products, as two ops for the trace test: sixteen products at a time and
+ * the running sum are each cut (toward zero) at 2^-25 of the largest one's power of two, added exactly, and cut to
+ * fp32. With it the trace's products come out to the bit, so that long chains of ops can be compared. For BF16 views.
+ */
 #ifndef TENSOR_CORES_H
 #define TENSOR_CORES_H
 #include <math.h>
@@ -50,12 +51,13 @@ static float *floats(const struct be_ops *op, struct be *be, struct be_view v, s
 }
 
 /* y [N, O] = x [N, I] times w: [O, I], or [I, O] if transposed */
-static void tensor_core_product(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O,
-                                bool transposed)
+static void tensor_core_product(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I,
+                                int O, bool transposed)
 {
     const struct be_ops *op = &be_cpu_ops;
     const size_t n_w = (size_t)O * (size_t)I, n_y = (size_t)N * (size_t)O;
-    float *fx = floats(op, be, x, (size_t)N * (size_t)I), *fw = floats(op, be, w, n_w), *rows = xmalloc(n_w, sizeof *rows);
+    float *fx = floats(op, be, x, (size_t)N * (size_t)I), *fw = floats(op, be, w, n_w),
+          *rows = xmalloc(n_w, sizeof *rows);
     uint16_t *fy = xmalloc(n_y, sizeof *fy);
     for (size_t o = 0; o < (size_t)O; o++)
         for (size_t i = 0; i < (size_t)I; i++)
@@ -70,15 +72,16 @@ static void tensor_core_product(struct be *be, struct be_view y, struct be_view 
     free(fy);
 }
 
-static void tensor_core_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)
+static void tensor_core_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O,
+                               int ldy)
 {
     if (ldy != O)
         BUG("dense outputs only");
     tensor_core_product(be, y, x, w, N, I, O, false);
 }
 
-static void tensor_core_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
-                                  bool accumulate)
+static void tensor_core_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I,
+                                  int O, bool accumulate)
 {
     if (accumulate)
         BUG("no sums over products");

@@ -1,6 +1,6 @@
-/* The reference's backward ops against central differences of its forward ops, in double: for L = sum a_i y_i with random
- * a, dL/dx_j = (L(x + h) - L(x - h)) / 2h. So the oracle of the other tests is itself tested, by the definition of a
- * derivative. Then faulty backward ops, which must not pass. */
+/* The reference's backward ops against central differences of its forward ops, in double: for L = sum a_i y_i with
+ * random a, dL/dx_j = (L(x + h) - L(x - h)) / 2h. So the oracle of the other tests is itself tested, by the definition
+ * of a derivative. Then faulty backward ops, which must not pass. */
 #include "faults.h"
 #include "near.h"
 #include "ops.h"
@@ -138,8 +138,8 @@ static void attention(struct problem *p)
 static void attention_bwd(struct problem *p)
 {
     attention(p);
-    p->op->attention_bwd(p->s.be, p->din[0], p->din[1], p->din[2], p->dout, p->in[0], p->in[1], p->in[2], p->out, p->lse,
-                         p->seqs, p->H, p->K, p->E);
+    p->op->attention_bwd(p->s.be, p->din[0], p->din[1], p->din[2], p->dout, p->in[0], p->in[1], p->in[2], p->out,
+                         p->lse, p->seqs, p->H, p->K, p->E);
 }
 
 static void setup_swiglu(struct problem *p, struct rng *r)

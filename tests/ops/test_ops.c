@@ -81,7 +81,8 @@ static bool within(const struct op_case *c, const struct comparison *m)
     return good;
 }
 
-static struct comparison compare_with_ref(const struct op_case *c, const struct be_ops *op, enum mode mode, bool verbose)
+static struct comparison compare_with_ref(const struct op_case *c, const struct be_ops *op, enum mode mode,
+                                          bool verbose)
 {
     static struct run want, got;
     struct comparison m = {.exact = true, .untouched = true};
@@ -131,7 +132,8 @@ static void test_case(const struct op_case *c, const struct be_ops *op, enum mod
         if (m.any[k])
             n += (size_t)snprintf(text + n, sizeof text - n, "%s%s nmse %.2g worst %.2g equal %.3f%%", n ? "; " : "",
                                   mode_name[k], m.f[k].nmse, m.f[k].worst, 100 * m.f[k].equal);
-    ok(within(c, &m), "%s %s %s: %s%s", op->name, c->name, mode_name[mode], text, m.untouched ? "" : "; WROTE ELSEWHERE");
+    ok(within(c, &m), "%s %s %s: %s%s", op->name, c->name, mode_name[mode], text,
+       m.untouched ? "" : "; WROTE ELSEWHERE");
 }
 
 /* Each fault must break a case of its op, in the modes where it can be seen. */
@@ -203,8 +205,8 @@ static void test_threads(const char *backend)
         return;
     static const int counts[] = {2, 5};
     for (size_t i = 0; i < 2; i++)
-        ok(hash_with_threads(backend, counts[i], hex) && !strcmp(hex, one_thread), "%s: the same bits on %d threads", backend,
-           counts[i]);
+        ok(hash_with_threads(backend, counts[i], hex) && !strcmp(hex, one_thread), "%s: the same bits on %d threads",
+           backend, counts[i]);
 }
 
 /* ---- properties */
@@ -226,7 +228,8 @@ static void test_rope_turns_back(const struct be_ops *op)
         }
     for (int i = 0; i < N; i++)
         pos[i] = N - 1 - i;
-    struct be_view vc = side_tensor(&r.side, DT_F32, c, mul(N, E / 2)), vs = side_tensor(&r.side, DT_F32, s, mul(N, E / 2));
+    struct be_view vc = side_tensor(&r.side, DT_F32, c, mul(N, E / 2)),
+                   vs = side_tensor(&r.side, DT_F32, s, mul(N, E / 2));
     struct be_view v = side_tensor(&r.side, side_act(&r.side), x, n), vpos = side_ints(&r.side, pos, (size_t)N);
     op->rope(r.side.be, v, vc, vs, vpos, N, H, E, false);
     double *turned = side_get(&r.side, v, n);
@@ -249,8 +252,8 @@ static void test_score_by_hand(const struct be_ops *op)
     const double yq[2] = {256, 3}, y[3] = {1.0078125, 3, 7}, g[2] = {2, 5}, before = 0.25;
     struct be_view sum = side_new(&s, DT_F64, 1);
     side_put(&s, sum, &before, 1);
-    op->score_rows(s.be, sum, side_tensor(&s, DT_BF16, yq, 2), side_tensor(&s, DT_BF16, y, 3), side_tensor(&s, DT_BF16, g, 2), 1, 2,
-                   3);
+    op->score_rows(s.be, sum, side_tensor(&s, DT_BF16, yq, 2), side_tensor(&s, DT_BF16, y, 3),
+                   side_tensor(&s, DT_BF16, g, 2), 1, 2, 3);
     double *got = side_get(&s, sum, 1);
     ok(got[0] == 260100.25, "%s score_rows: %.17g by hand 260100.25", op->name, got[0]);
     free(got);
@@ -271,8 +274,8 @@ static void test_xent_by_hand(const struct be_ops *op)
     op->xent_bwd(s.be, dz, vz, stat, vt, side_tensor(&s, DT_F32, &scale, 1), 1, 2, 0, 2);
     double *l = side_get(&s, loss, 1), *d = side_get(&s, dz, 2);
     ok(l[0] == 3.046875, "%s xent: loss %.9g by hand 3.046875", op->name, l[0]);
-    ok(fabs(d[0] - (exp(-3.046875) - 1)) < 1e-6 && fabs(d[1] - exp(-0.048583984375)) < 1e-6, "%s xent_bwd: %.9g %.9g by hand",
-       op->name, d[0], d[1]);
+    ok(fabs(d[0] - (exp(-3.046875) - 1)) < 1e-6 && fabs(d[1] - exp(-0.048583984375)) < 1e-6,
+       "%s xent_bwd: %.9g %.9g by hand", op->name, d[0], d[1]);
     free(l);
     free(d);
     side_close(&s);
@@ -295,7 +298,8 @@ static void test_nan_shows(const struct be_ops *op)
         }
         x[D + where[i]] = NAN; /* in the second row */
         struct be_view v = side_tensor(&s, DT_BF16, x, N * D), y = side_tensor(&s, DT_BF16, one_of_each, N * D);
-        struct be_view stat = side_new(&s, DT_F32, 2 * N), loss = side_new(&s, DT_F32, N), out = side_tensor(&s, DT_F32, zero, D);
+        struct be_view stat = side_new(&s, DT_F32, 2 * N), loss = side_new(&s, DT_F32, N),
+                       out = side_tensor(&s, DT_F32, zero, D);
         op->xent(s.be, stat, loss, v, side_ints(&s, target, N), N, D);
         double *got = side_get(&s, loss, N);
         xent = xent && isfinite(got[0]) && isnan(got[1]);
@@ -320,7 +324,8 @@ static void test_nan_shows(const struct be_ops *op)
             score = score && isfinite(got[0]) && isnan(got[1]);
             free(got);
             struct be_view o = side_new(&s, DT_BF16, D), lse = side_new(&s, DT_F32, D), bad = be_at(v, D);
-            op->attention(s.be, o, lse, k == 0 ? bad : y, k == 1 ? bad : y, k == 2 ? bad : y, side_seqs(&s, seq), 1, 1, 1);
+            op->attention(s.be, o, lse, k == 0 ? bad : y, k == 1 ? bad : y, k == 2 ? bad : y, side_seqs(&s, seq), 1, 1,
+                          1);
             got = side_get(&s, o, D);
             for (size_t j = where[i]; j < (k == 0 ? where[i] + 1 : D); j++) /* every row from a bad key or value on */
                 attention = attention && isnan(got[j]);
@@ -340,8 +345,8 @@ static void test_table(void)
     struct err e = {0};
     ok(be_find("ref", &e) == &be_ref_ops && be_find("cpu", &e) == &be_cpu_ops, "be_find");
     ok(be_find("auto", &e) && be_find("auto", &e) != &be_ref_ops, "auto is not the reference");
-    ok(!be_find("abacus", &e) && e.code == ERR_CONFIG && strstr(e.msg, "'abacus'") && strstr(e.msg, "cpu"), "an unknown name: %s",
-       e.msg);
+    ok(!be_find("abacus", &e) && e.code == ERR_CONFIG && strstr(e.msg, "'abacus'") && strstr(e.msg, "cpu"),
+       "an unknown name: %s", e.msg);
 }
 
 int main(void)

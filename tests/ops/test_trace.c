@@ -1,6 +1,6 @@
-/* The ops against a trace of the real model on the GPU: one batch, forward and backward. Wherever the trace has the value
- * of a tensor, ours is compared with it and then replaced by it, so each op is fed with the trace's own inputs; between
- * two values of the trace lie one to five ops. tests/fixtures/README.md says how the trace was made. */
+/* The ops against a trace of the real model on the GPU: one batch, forward and backward. Wherever the trace has the
+ * value of a tensor, ours is compared with it and then replaced by it, so each op is fed with the trace's own inputs;
+ * between two values of the trace lie one to five ops. tests/fixtures/README.md says how the trace was made. */
 #include "faults.h"
 #include "near.h"
 #include "ops.h"
@@ -13,8 +13,8 @@ enum { LAYERS = 6, D = 128, F = 384, H = 4, K = 2, E = 32, VOCAB = 2112, PAD = 2
 static const float EPS = 1e-6f;
 static const char *const PREFIX = "model.language_model.";
 
-/* In bf16, the share of elements equal to the bit; in fp32, the worst error relative to the tensor's root mean square or
- * to the element, and where terms cancel (dz of a sure target). */
+/* In bf16, the share of elements equal to the bit; in fp32, the worst error relative to the tensor's root mean square
+ * or to the element, and where terms cancel (dz of a sure target). */
 static const double EQUAL = 0.995, WORST = 1e-4, WORST_CANCELLING = 1e-3;
 /* Of a layer whose inner tensors the trace does not have: measured 0.9939 and more. */
 static const double EQUAL_LAYER = 0.98;
@@ -42,7 +42,7 @@ struct trace {
     struct be_seqs seqs;
     struct be_view pos, cosine, sine;
     double equal_chain; /* bound */
-    int added_last;      /* 0 q, as in the reference; 1 k, 2 v */
+    int added_last;     /* 0 q, as in the reference; 1 k, 2 v */
     struct check check[MAX_CHECKS];
     int n_checks;
 };
@@ -114,8 +114,8 @@ static const char *linear_name(const char *kind, int layer, const char *part)
     return name[turn];
 }
 
-/* The first real token of a sequence attends to itself alone: its dq is zero but for noise, which is not compared to the
- * bit, only to be small. */
+/* The first real token of a sequence attends to itself alone: its dq is zero but for noise, which is not compared to
+ * the bit, only to be small. */
 static bool clear_noise(const struct trace *t, double *x, size_t width)
 {
     size_t row = 0;
@@ -150,7 +150,9 @@ static void settle(struct trace *t, struct be_view v, size_t n, const char *name
     snprintf(c->name, sizeof c->name, "%s%s", name, kind == CHAIN ? " (chain)" : "");
     if (t->s.mode == BF16)
         c->pass = small && c->worst <= 0x1p-4 &&
-                  c->equal >= (kind == CHAIN ? t->equal_chain : kind == LAYER ? EQUAL_LAYER : EQUAL);
+                  c->equal >= (kind == CHAIN   ? t->equal_chain
+                               : kind == LAYER ? EQUAL_LAYER
+                                               : EQUAL);
     else
         c->pass = small && c->worst <= (kind == CANCELLING ? WORST_CANCELLING : WORST);
     if (n == n_want)
@@ -195,7 +197,8 @@ static void load_layer(struct trace *t, struct layer *y, int L)
 }
 
 /* y = x w^T, settled as y of that linear layer */
-static struct be_view project(struct trace *t, struct be_view x, struct be_view w, int in, int out, int L, const char *part)
+static struct be_view project(struct trace *t, struct be_view x, struct be_view w, int in, int out, int L,
+                              const char *part)
 {
     struct be_view y = act_rows(t, out);
     t->s.op->linear(t->s.be, y, x, w, t->rows, in, out, out);
@@ -265,7 +268,8 @@ static struct be_view through(struct trace *t, struct be_view dy, struct be_view
     return dx;
 }
 
-static struct be_view norm_bwd(struct trace *t, struct be_view dy, struct be_view x, struct be_view w, int heads, int width)
+static struct be_view norm_bwd(struct trace *t, struct be_view dy, struct be_view x, struct be_view w, int heads,
+                               int width)
 {
     struct be_view dx = act_rows(t, heads * width);
     t->s.op->rmsnorm_bwd(t->s.be, dx, dy, x, w, t->rows * heads, width, EPS);
@@ -295,7 +299,8 @@ static struct be_view backward_layer(struct trace *t, const struct layer *y, int
     settle(t, dq, by_rows(t, H * E), linear_name("dy", L, "self_attn.q"), NOISY_FIRST);
     settle(t, dk, by_rows(t, K * E), linear_name("dy", L, "self_attn.k"), USUAL);
     settle(t, dv, by_rows(t, K * E), linear_name("dy", L, "self_attn.v"), USUAL);
-    struct be_view part[3] = {through(t, dq, y->wq, D, H * E), through(t, dk, y->wk, D, K * E), through(t, dv, y->wv, D, K * E)};
+    struct be_view part[3] = {through(t, dq, y->wq, D, H * E), through(t, dk, y->wk, D, K * E),
+                              through(t, dv, y->wv, D, K * E)};
     const int last = t->added_last;
     dx = sum(t, sum(t, part[(last + 1) % 3], part[(last + 2) % 3]), part[last]);
     return sum(t, dmid, norm_bwd(t, dx, y->h, y->w1, 1, D));
@@ -453,7 +458,8 @@ static void test_faults(struct trace *t)
                 seen = seen || !t->check[k].pass;
                 equal = fmin(equal, t->check[k].equal);
             }
-        ok(seen && (!unrounded_bwd || equal <= EQUAL_UNROUNDED), "the fault %s is seen: %.2f%% equal", f->name, 100 * equal);
+        ok(seen && (!unrounded_bwd || equal <= EQUAL_UNROUNDED), "the fault %s is seen: %.2f%% equal", f->name,
+           100 * equal);
     }
 }
 

@@ -65,7 +65,8 @@ static void errors(const struct function *f)
         }
     }
     ok(normal <= f->ulp, "%s: %.3f ulp in the normal range (at %a), at most %.3g", f->name, normal, (double)at, f->ulp);
-    ok(subnormal <= f->subnormal, "%s: %.3f of the smallest steps below it, at most %.3g", f->name, subnormal, f->subnormal);
+    ok(subnormal <= f->subnormal, "%s: %.3f of the smallest steps below it, at most %.3g", f->name, subnormal,
+       f->subnormal);
 }
 
 /* From each float to the next, in runs of 4,096 all over the range. */
