@@ -71,10 +71,12 @@ static int list_shards(const json_t *map, const char *index, const char ***out, 
     size_t cap = 0;
     json_object_foreach((json_t *)(uintptr_t)map, key, v)
     {
-        const char *s = json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v) ? json_string_value(v) : "";
+        const char *s =
+            json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v) ? json_string_value(v) : "";
         if (!*s || !strcmp(s, ".") || strchr(s, '/') || strstr(s, "..")) {
-            rc = err_set(e, ERR_FORMAT, "'%s': tensor '%.100s' is in '%.100s', which is not a file name in this directory",
-                         index, key, s);
+            rc = err_set(e, ERR_FORMAT,
+                         "'%s': tensor '%.100s' is in '%.100s', which is not a file name in this directory", index, key,
+                         s);
             break;
         }
         if (json_object_get(seen, s))
@@ -109,7 +111,8 @@ static int add_tensors(struct checkpoint *c, const json_t *map, const char *cons
         const int file = (int)(at - shard);
         const struct st_tensor *t = st_find(&c->file[file], key);
         if (!t)
-            return err_set(e, ERR_FORMAT, "'%s': tensor '%.100s' is not in '%.100s', where the index has it", index, key, name);
+            return err_set(e, ERR_FORMAT, "'%s': tensor '%.100s' is not in '%.100s', where the index has it", index,
+                           key, name);
         c->tensor[c->n++] = (struct checkpoint_tensor){t->name, file, t};
     }
     qsort(c->tensor, c->n, sizeof *c->tensor, by_name);
@@ -123,7 +126,9 @@ static int open_shards(struct checkpoint *c, const char *index, struct err *e)
     size_t n = 0;
     char where[256];
     snprintf(where, sizeof where, "'%.200s'", index);
-    int rc = doc && !json_get_object(doc, "weight_map", where, &map, e) && !list_shards(map, index, &shard, &n, e) ? 0 : -1;
+    int rc = doc ? json_get_object(doc, "weight_map", where, &map, e) : -1;
+    if (!rc)
+        rc = list_shards(map, index, &shard, &n, e);
     if (!rc && !n)
         rc = err_set(e, ERR_FORMAT, "%s: 'weight_map' is empty", where);
     if (!rc)

@@ -44,12 +44,14 @@ static int refuse_family(const json_t *doc, const char *where, struct err *e)
     if (!strcmp(type, "qwen3_vl_moe"))
         return err_set(e, ERR_CONFIG, "%s: mixture-of-experts models are not supported, only dense Qwen3-VL", where);
     if (strcmp(type, "qwen3_vl"))
-        return err_set(e, ERR_CONFIG, "%s: model_type '%.60s' is not supported, only Qwen3-VL ('qwen3_vl')", where, type);
+        return err_set(e, ERR_CONFIG, "%s: model_type '%.60s' is not supported, only Qwen3-VL ('qwen3_vl')", where,
+                       type);
     if (json_get_array(doc, "architectures", where, &list, e))
         return -1;
     const char *name = string_or(json_array_get(list, 0), "");
     if (strcmp(name, architecture))
-        return err_set(e, ERR_CONFIG, "%s: architecture '%.60s' is not supported, only '%s'", where, name, architecture);
+        return err_set(e, ERR_CONFIG, "%s: architecture '%.60s' is not supported, only '%s'", where, name,
+                       architecture);
     return 0;
 }
 
@@ -72,7 +74,8 @@ static int refuse_text(const json_t *text, const char *where, struct err *e)
     for (size_t i = 0; i < sizeof experts / sizeof *experts; i++)
         if (given(text, experts[i]) && json_integer_value(given(text, experts[i])) != 0)
             return err_set(e, ERR_CONFIG, "%s: mixture-of-experts models are not supported ('%s')", where, experts[i]);
-    const json_t *type = given(text, "model_type"), *bias = given(text, "attention_bias"), *act = given(text, "hidden_act");
+    const json_t *type = given(text, "model_type"), *bias = given(text, "attention_bias"),
+                 *act = given(text, "hidden_act");
     if (type && strcmp(string_or(type, ""), "qwen3_vl_text"))
         return err_set(e, ERR_CONFIG, "%s: model_type '%.60s' is not supported, only 'qwen3_vl_text'", where,
                        string_or(type, ""));
@@ -81,7 +84,8 @@ static int refuse_text(const json_t *text, const char *where, struct err *e)
     if (json_is_true(bias))
         return err_set(e, ERR_CONFIG, "%s: attention biases are not supported ('attention_bias' is true)", where);
     if (act && strcmp(string_or(act, ""), "silu"))
-        return err_set(e, ERR_CONFIG, "%s: activation '%.40s' is not supported, only 'silu'", where, string_or(act, ""));
+        return err_set(e, ERR_CONFIG, "%s: activation '%.40s' is not supported, only 'silu'", where,
+                       string_or(act, ""));
     return 0;
 }
 
@@ -101,8 +105,8 @@ static int check_sections(const json_t *rope, int head_dim, const char *where, s
         sum += json_integer_value(v);
     }
     if (!ok || sum != head_dim / 2)
-        return err_set(e, ERR_FORMAT, "%s: 'mrope_section' must be three whole numbers that add up to half a head, %d", where,
-                       head_dim / 2);
+        return err_set(e, ERR_FORMAT, "%s: 'mrope_section' must be three whole numbers that add up to half a head, %d",
+                       where, head_dim / 2);
     return 0;
 }
 
@@ -111,9 +115,11 @@ static int get_rope(const json_t *text, const char *where, struct lm_config *c, 
     const json_t *v5 = given(text, "rope_parameters"), *v4 = given(text, "rope_scaling"), *rope = v5 ? v5 : v4;
     if (rope && !json_is_object(rope))
         return err_set(e, ERR_FORMAT, "%s: '%s' must be an object", where, v5 ? "rope_parameters" : "rope_scaling");
-    const json_t *type = given(rope, "rope_type") ? given(rope, "rope_type") : given(rope, "type"); /* the older spelling */
+    const json_t *type =
+        given(rope, "rope_type") ? given(rope, "rope_type") : given(rope, "type"); /* the older spelling */
     if (type && strcmp(string_or(type, ""), "default"))
-        return err_set(e, ERR_CONFIG, "%s: rope type '%.40s' is not supported, only 'default'", where, string_or(type, ""));
+        return err_set(e, ERR_CONFIG, "%s: rope type '%.40s' is not supported, only 'default'", where,
+                       string_or(type, ""));
     if (json_get_real(given(v5, "rope_theta") ? v5 : text, "rope_theta", where, &c->rope_theta, e))
         return -1;
     return check_sections(rope, c->head_dim, where, e);
@@ -161,8 +167,8 @@ static int get_vision(const json_t *vision, const char *where, struct vision_con
     for (size_t i = 0; i < json_array_size(deepstack); i++) {
         const json_t *v = json_array_get(deepstack, i);
         if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= c->depth)
-            return err_set(e, ERR_FORMAT, "%s: 'deepstack_visual_indexes' must be whole numbers below the depth, %d", where,
-                           c->depth);
+            return err_set(e, ERR_FORMAT, "%s: 'deepstack_visual_indexes' must be whole numbers below the depth, %d",
+                           where, c->depth);
     }
     return vision_config_check(c, where, e);
 }
@@ -187,7 +193,8 @@ int hf_config_of_json(struct hf_config *c, const json_t *doc, const char *name, 
     json_t *text;
     if (refuse_family(doc, where, e) || refuse_quantized(doc, where, e) ||
         json_get_object(doc, "text_config", where, &text, e) || refuse_quantized(text, text_where, e) ||
-        refuse_text(text, text_where, e) || get_text(text, text_where, &c->lm, e) || get_tie(doc, text, where, &c->tie, e))
+        refuse_text(text, text_where, e) || get_text(text, text_where, &c->lm, e) ||
+        get_tie(doc, text, where, &c->tie, e))
         return -1;
     c->lm.tied = c->tie != HF_UNTIED;
     const json_t *vision = given(doc, "vision_config");

@@ -22,15 +22,15 @@ struct hf_config {
     const char *architecture; /* a constant */
 };
 
-/* Absent keys with one harmless meaning take transformers' default: head_dim 128 (hidden_size / heads where it is null),
- * hidden_act, attention_bias, max_position_embeddings. tie_word_embeddings of text_config wins over the outer one, as in
- * transformers. name is for messages. */
+/* Absent keys with one harmless meaning take transformers' default: head_dim 128 (hidden_size / heads where it is
+ * null), hidden_act, attention_bias, max_position_embeddings. tie_word_embeddings of text_config wins over the outer
+ * one, as in transformers. name is for messages. */
 int hf_config_of_json(struct hf_config *c, const json_t *doc, const char *name, struct err *e) MUST_CHECK;
 int hf_config_parse(struct hf_config *c, const char *data, size_t size, const char *name, struct err *e) MUST_CHECK;
 /* Read DIR/config.json. */
 int hf_config_load(struct hf_config *c, const char *dir, struct err *e) MUST_CHECK;
 
-/* Copy DIR's tokenizer files (tokenizer.json, vocab.json, ...) that are there into another directory; *n counts them. */
+/* Copy the tokenizer files (tokenizer.json, vocab.json, ...) that are in one directory to another; *n counts them. */
 int hf_copy_tokenizer(const char *from, const char *to, int *n, struct err *e) MUST_CHECK;
 
 #endif

@@ -118,8 +118,8 @@ int lm_config_check(const struct lm_config *c, const char *where, struct err *e)
             return err_set(e, ERR_FORMAT, "%s: %s is %" PRId64 ", supported are 1 to %" PRId64, where, size[i].what,
                            size[i].value, size[i].max);
     if (c->n_heads % c->n_kv_heads)
-        return err_set(e, ERR_FORMAT, "%s: %d attention heads are not a multiple of %d key/value heads", where, c->n_heads,
-                       c->n_kv_heads);
+        return err_set(e, ERR_FORMAT, "%s: %d attention heads are not a multiple of %d key/value heads", where,
+                       c->n_heads, c->n_kv_heads);
     if (c->head_dim % 2)
         return err_set(e, ERR_FORMAT, "%s: head size %d is odd, rotary embedding needs pairs", where, c->head_dim);
     if (!(c->rms_norm_eps > 0 && c->rms_norm_eps < 1))
@@ -209,8 +209,8 @@ int lm_group_units(struct lm *m, const char *const *group_name, const char *wher
         struct lm_unit *u = &m->unit[i];
         const int lead = u->is_lm ? lm_unit_of(m, role_table[u->role].lead, u->layer) : i;
         if (strcmp(group_name[i], m->unit[lead].name))
-            return err_set(e, ERR_FORMAT, "%s: unit '%.200s' is in group '%.200s', it belongs to '%.200s'", where, u->name,
-                           group_name[i], m->unit[lead].name);
+            return err_set(e, ERR_FORMAT, "%s: unit '%.200s' is in group '%.200s', it belongs to '%.200s'", where,
+                           u->name, group_name[i], m->unit[lead].name);
         if (lead == i)
             m->group[m->n_groups++] = (struct lm_group){.name = u->name, .is_lm = u->is_lm};
         u->group = lead == i ? m->n_groups - 1 : m->unit[lead].group;

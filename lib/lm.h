@@ -126,8 +126,8 @@ int lm_group_units(struct lm *m, const char *const *group_name, const char *wher
 /* weights_sha256 of m. Two models with equal identity give equal scores. */
 void lm_identity(const struct lm *m, char out[65]);
 
-/* Read and check lm.json: every index, every tensor present exactly once with the shape that config asks for, inside its
- * file; every unit in its place; the identity. Groups are rebuilt from the units. Does not look at the weights.
+/* Read and check lm.json: every index, every tensor present exactly once with the shape that config asks for, inside
+ * its file; every unit in its place; the identity. Groups are rebuilt from the units. Does not look at the weights.
  * ERR_FORMAT, or ERR_IO where the file cannot be read. lm_free frees. */
 int lm_load(struct lm *m, const char *path, struct err *e) MUST_CHECK;
 int lm_parse(struct lm *m, const char *data, size_t size, const char *name, struct err *e) MUST_CHECK;

@@ -21,8 +21,8 @@ static void print_shape(char *buf, size_t n, int rank, const uint64_t *shape)
 }
 
 /* The tensor of that name with that shape. */
-static const struct checkpoint_tensor *need(const struct checkpoint *c, const char *name, int rank, const uint64_t *shape,
-                                            struct err *e)
+static const struct checkpoint_tensor *need(const struct checkpoint *c, const char *name, int rank,
+                                            const uint64_t *shape, struct err *e)
 {
     const struct checkpoint_tensor *t = checkpoint_find(c, name);
     if (!t) {
@@ -36,8 +36,8 @@ static const struct checkpoint_tensor *need(const struct checkpoint *c, const ch
         char got[200], want[200];
         print_shape(got, sizeof got, t->st->rank, t->st->shape);
         print_shape(want, sizeof want, rank, shape);
-        err_at(e, ERR_FORMAT, t->st->offset, "'%s': tensor '%s' is %s, config.json asks for %s", c->info[t->file].path, name,
-               got, want);
+        err_at(e, ERR_FORMAT, t->st->offset, "'%s': tensor '%s' is %s, config.json asks for %s", c->info[t->file].path,
+               name, got, want);
         return NULL;
     }
     return t;
@@ -124,7 +124,8 @@ static bool has_vision_tensors(const struct checkpoint *c)
 }
 
 /* Append the quantizable layers of the vision tower, each found in the checkpoint. */
-static int add_vision_units(struct lm *m, const struct vision_tensor *t, int n, const struct checkpoint *c, struct err *e)
+static int add_vision_units(struct lm *m, const struct vision_tensor *t, int n, const struct checkpoint *c,
+                            struct err *e)
 {
     for (int i = 0; i < n; i++) {
         if (t[i].kind != VISION_LINEAR && t[i].kind != VISION_CONV3D)
@@ -178,7 +179,8 @@ static int add_units(struct lm *m, const struct hf_config *config, const struct 
     int n = 0, rc = 0;
     if (has_vision_tensors(c)) {
         if (!config->has_vision)
-            return err_set(e, ERR_FORMAT, "'%s' has tensors of a vision tower, but config.json has no vision_config", c->dir);
+            return err_set(e, ERR_FORMAT, "'%s' has tensors of a vision tower, but config.json has no vision_config",
+                           c->dir);
         vision_tensors(&config->vision, &vision, &n);
     }
     m->unit = xcalloc((size_t)n + (size_t)lm_unit_count(&m->config), sizeof *m->unit);
@@ -197,7 +199,8 @@ static char *base_name(const char *dir)
     return xstrdup(slash && slash[1] ? slash + 1 : dir);
 }
 
-int lm_extract(struct lm *m, const struct hf_config *config, const struct checkpoint *c, const char *path, struct err *e)
+int lm_extract(struct lm *m, const struct hf_config *config, const struct checkpoint *c, const char *path,
+               struct err *e)
 {
     *m = (struct lm){.name = base_name(c->dir), .path = xstrdup(path), .architecture = xstrdup(config->architecture),
                      .config = config->lm};

@@ -8,8 +8,8 @@
 /* Bind every tensor that config asks for, its type and shape checked, and list the units. Hashes are left empty.
  * ERR_FORMAT where a tensor is missing, has another shape or type, or where the LM has a tensor that config does not
  * account for (a bias, a 37th layer). A vision tower is complete or absent. lm_free frees m. */
-int lm_extract(struct lm *m, const struct hf_config *config, const struct checkpoint *c, const char *path, struct err *e)
-    MUST_CHECK;
+int lm_extract(struct lm *m, const struct hf_config *config, const struct checkpoint *c, const char *path,
+               struct err *e) MUST_CHECK;
 
 /* Take over the hashes of `old` for tensors in files whose path, size, mtime and inode are the same. */
 void lm_reuse_hashes(struct lm *m, const struct lm *old);

@@ -62,7 +62,8 @@ static void copy_key(json_t *to, const json_t *from, const char *key)
 
 static json_t *config_json(const struct lm *m, const json_t *text)
 {
-    static const char *const torch_name[DT_COUNT] = {[DT_BF16] = "bfloat16", [DT_F16] = "float16", [DT_F32] = "float32"};
+    static const char *const torch_name[DT_COUNT] = {
+        [DT_BF16] = "bfloat16", [DT_F16] = "float16", [DT_F32] = "float32"};
     const struct lm_config *c = &m->config;
     json_t *o = json_object();
     json_object_set_new(o, "architectures", json_pack("[s]", "Qwen3ForCausalLM"));

@@ -136,8 +136,8 @@ static int load_tensor(struct lm *m, const json_t *o, const char *at, struct err
         return -1;
     const uint64_t size = m->file[file].size;
     if (t->nb > size || t->offset > size - t->nb)
-        return err_at(e, ERR_FORMAT, t->offset, "%s: '%.200s' ends after the %" PRIu64 " bytes of its file", at, t->name,
-                      size);
+        return err_at(e, ERR_FORMAT, t->offset, "%s: '%.200s' ends after the %" PRIu64 " bytes of its file", at,
+                      t->name, size);
     return 0;
 }
 
@@ -160,7 +160,8 @@ static int load_tensors(struct lm *m, const json_t *doc, const char *where, stru
     return 0;
 }
 
-static int load_unit(struct lm *m, int i, int n_vision, const json_t *o, const char *at, const char **group, struct err *e)
+static int load_unit(struct lm *m, int i, int n_vision, const json_t *o, const char *at, const char **group,
+                     struct err *e)
 {
     struct lm_unit *u = &m->unit[i];
     const char *part, *role;
@@ -174,7 +175,8 @@ static int load_unit(struct lm *m, int i, int n_vision, const json_t *o, const c
     u->role = ROLE_COUNT;
     u->is_lm = i >= n_vision;
     if (strcmp(part, u->is_lm ? "lm" : "vision"))
-        return err_set(e, ERR_FORMAT, "%s: part is '%.20s', a '%s' unit is due here", at, part, u->is_lm ? "lm" : "vision");
+        return err_set(e, ERR_FORMAT, "%s: part is '%.20s', a '%s' unit is due here", at, part,
+                       u->is_lm ? "lm" : "vision");
     if (!u->is_lm)
         return 0;
     lm_unit_at(&m->config, i - n_vision, &u->role, &u->layer);
@@ -218,8 +220,8 @@ static int load_units(struct lm *m, const json_t *doc, const char *where, struct
     const int n_lm = lm_unit_count(&m->config);
     const size_t n = json_array_size(list);
     if (n < (size_t)n_lm || n - (size_t)n_lm > MAX_VISION_UNITS)
-        return err_set(e, ERR_FORMAT, "%s: %zu units, a model of %d layers has %d and those of its vision tower", where, n,
-                       m->config.n_layers, n_lm);
+        return err_set(e, ERR_FORMAT, "%s: %zu units, a model of %d layers has %d and those of its vision tower", where,
+                       n, m->config.n_layers, n_lm);
     m->unit = xcalloc(n, sizeof *m->unit);
     m->n_units = (int)n;
     const char **group = xcalloc(n, sizeof *group);
@@ -247,15 +249,17 @@ static int load(struct lm *m, const json_t *doc, const char *where, struct err *
     if (strcmp(format, "qsens-lm"))
         return err_set(e, ERR_FORMAT, "%s: format is '%.40s', expected 'qsens-lm' (made by extract-lm)", where, format);
     if (json_get_int(doc, "version", where, 1, 1, &version, e) || json_get_object(doc, "model", where, &model, e) ||
-        get_name(model, "name", where, MAX_NAME, &m->name, e) || get_name(model, "path", where, MAX_PATH, &m->path, e) ||
-        get_name(model, "architecture", where, MAX_NAME, &m->architecture, e) || load_config(&m->config, doc, where, e) ||
-        load_files(m, doc, where, e) || load_tensors(m, doc, where, e) || load_units(m, doc, where, e) ||
-        get_sha256(doc, "weights_sha256", where, m->weights_sha256, e))
+        get_name(model, "name", where, MAX_NAME, &m->name, e) ||
+        get_name(model, "path", where, MAX_PATH, &m->path, e) ||
+        get_name(model, "architecture", where, MAX_NAME, &m->architecture, e) ||
+        load_config(&m->config, doc, where, e) || load_files(m, doc, where, e) || load_tensors(m, doc, where, e) ||
+        load_units(m, doc, where, e) || get_sha256(doc, "weights_sha256", where, m->weights_sha256, e))
         return -1;
     char identity[65];
     lm_identity(m, identity);
     if (strcmp(identity, m->weights_sha256))
-        return err_set(e, ERR_FORMAT, "%s: weights_sha256 does not follow from the tensors; run extract-lm again", where);
+        return err_set(e, ERR_FORMAT, "%s: weights_sha256 does not follow from the tensors; run extract-lm again",
+                       where);
     return 0;
 }
 

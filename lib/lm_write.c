@@ -73,7 +73,8 @@ static json_t *unit_json(const struct lm *m, const struct lm_unit *u)
 
 void lm_write(struct lm *m, FILE *f)
 {
-    json_t *doc = json_object(), *model = json_object(), *files = json_array(), *tensors = json_array(), *units = json_array();
+    json_t *doc = json_object(), *model = json_object(), *files = json_array(), *tensors = json_array(),
+           *units = json_array();
     set(model, "name", json_string(m->name));
     set(model, "path", json_string(m->path));
     set(model, "architecture", json_string(m->architecture));

@@ -44,7 +44,8 @@ uint64_t synth_key(uint64_t seed, const char *tensor)
 enum { BLOCK = 4096 }; /* elements that share a key: within it a 32-bit counter does */
 
 /* n values from element `begin` of a block: mean + sigma * (sum of four uniforms, unit variance), times gain. */
-static void normals(float *restrict out, uint64_t block_key, uint32_t begin, uint32_t n, float mean, float sigma, float gain)
+static void normals(float *restrict out, uint64_t block_key, uint32_t begin, uint32_t n, float mean, float sigma,
+                    float gain)
 {
     const uint32_t k0 = (uint32_t)block_key, k1 = (uint32_t)(block_key >> 32);
     const float scale = sigma / 37837.227f; /* sqrt(4/12) * 65536 */
@@ -161,9 +162,13 @@ static void add_vision(struct plan *p, const struct vision_config *c)
     int n;
     vision_tensors(c, &v, &n);
     for (int i = 0; i < n; i++) {
-        const bool is_norm = v[i].kind == VISION_NORM, is_weight = v[i].kind == VISION_LINEAR || v[i].kind == VISION_CONV3D;
-        add(p, xasprintf("%s.%s", v[i].module, v[i].is_bias ? "bias" : "weight"), v[i].rank, v[i].shape, is_norm ? 1 : 0,
-            is_norm ? 0.1f : is_weight ? 1 / sqrtf((float)(v[i].n / v[i].shape[0])) : 0.02f);
+        float mean = 0, sigma = 0.02f;
+        if (v[i].kind == VISION_NORM)
+            mean = 1, sigma = 0.1f;
+        else if (v[i].kind == VISION_LINEAR || v[i].kind == VISION_CONV3D)
+            sigma = 1 / sqrtf((float)(v[i].n / v[i].shape[0]));
+        char *name = xasprintf("%s.%s", v[i].module, v[i].is_bias ? "bias" : "weight");
+        add(p, name, v[i].rank, v[i].shape, mean, sigma);
     }
     vision_free(v, n);
 }
@@ -343,8 +348,9 @@ static int check_target(const struct plan *p, const struct synth_options *o, con
 static json_t *generation_config(const json_t *config)
 {
     const json_t *text = json_object_get(config, "text_config");
-    return json_pack("{s:b,s:O*,s:O*,s:s}", "_from_model_config", 1, "bos_token_id", json_object_get(text, "bos_token_id"),
-                     "eos_token_id", json_object_get(text, "eos_token_id"), "transformers_version", "4.57.3");
+    return json_pack("{s:b,s:O*,s:O*,s:s}", "_from_model_config", 1, "bos_token_id",
+                     json_object_get(text, "bos_token_id"), "eos_token_id", json_object_get(text, "eos_token_id"),
+                     "transformers_version", "4.57.3");
 }
 
 static int copy_tokenizer(const char *from, const char *dir, struct err *e)
@@ -357,8 +363,8 @@ static int copy_tokenizer(const char *from, const char *dir, struct err *e)
     return n ? 0 : err_set(e, ERR_CONFIG, "'%s' has no tokenizer files", from);
 }
 
-int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress, void *arg,
-                struct err *e)
+int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress,
+                void *arg, struct err *e)
 {
     struct plan p;
     if (plan(&p, config, o, e))
@@ -374,7 +380,9 @@ int synth_write(const json_t *config, const struct synth_options *o, const char 
     }
     json_t *generation = generation_config(config);
     if (!rc)
-        rc = write_json(generation, dir, "generation_config.json", e) || write_json(config, dir, "config.json", e) ? -1 : 0;
+        rc = write_json(generation, dir, "generation_config.json", e);
+    if (!rc)
+        rc = write_json(config, dir, "config.json", e);
     json_decref(generation);
     plan_free(&p);
     return rc;

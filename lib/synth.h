@@ -52,8 +52,8 @@ void synth_fill(const struct synth_rule *r, enum dtype t, void *dst, uint64_t be
  * bytes written since the last call; NULL for none. ERR_CONFIG where DIR has a config.json already (unless force) or
  * there are more shards than tensors or no tokenizer files; ERR_IO. */
 typedef void synth_progress_fn(void *arg, double bytes);
-int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress, void *arg,
-                struct err *e) MUST_CHECK;
+int synth_write(const json_t *config, const struct synth_options *o, const char *dir, synth_progress_fn *progress,
+                void *arg, struct err *e) MUST_CHECK;
 /* Bytes of all weights. */
 int synth_bytes(const json_t *config, const struct synth_options *o, uint64_t *out, struct err *e) MUST_CHECK;
 

@@ -64,8 +64,8 @@ static json_t *text_config(const struct size *s)
     set_int(o, "num_hidden_layers", s->layers);
     set_int(o, "num_key_value_heads", s->kv_heads);
     json_object_set_new(o, "rms_norm_eps", json_real(1e-6));
-    json_object_set_new(o, "rope_scaling", json_pack("{s:b,s:n,s:s}", "mrope_interleaved", 1, "mrope_section", "rope_type",
-                                                     "default"));
+    json_object_set_new(o, "rope_scaling",
+                        json_pack("{s:b,s:n,s:s}", "mrope_interleaved", 1, "mrope_section", "rope_type", "default"));
     json_object_set_new(o, "rope_theta", json_real(5e6));
     json_object_set_new(o, "tie_word_embeddings", json_boolean(s->tied));
     json_object_set_new(o, "use_cache", json_true());

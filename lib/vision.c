@@ -10,7 +10,8 @@ struct list {
     size_t n, cap;
 };
 
-static void add(struct list *l, const char *module, enum vision_kind kind, bool is_bias, int rank, const uint64_t *shape)
+static void add(struct list *l, const char *module, enum vision_kind kind, bool is_bias, int rank,
+                const uint64_t *shape)
 {
     l->item = xgrow(l->item, &l->cap, l->n + 1, sizeof *l->item);
     struct vision_tensor *t = &l->item[l->n++];
@@ -36,7 +37,8 @@ static void add_norm(struct list *l, const char *module, uint64_t n)
 
 static void add_merger(struct list *l, const struct vision_config *c, const char *module, bool norm_after_merge)
 {
-    const uint64_t hidden = (uint64_t)c->hidden_size, merge = (uint64_t)c->spatial_merge_size, wide = hidden * merge * merge;
+    const uint64_t hidden = (uint64_t)c->hidden_size, merge = (uint64_t)c->spatial_merge_size,
+                   wide = hidden * merge * merge;
     char name[80];
     snprintf(name, sizeof name, "%s.norm", module);
     add_norm(l, name, norm_after_merge ? wide : hidden);

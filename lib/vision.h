@@ -24,8 +24,8 @@ struct vision_tensor {
 
 #define VISION_PREFIX "model.visual."
 
-/* All tensors in the order of the model's modules. Those of kind LINEAR and CONV3D are the quantizable layers. The caller
- * frees with vision_free. */
+/* All tensors in the order of the model's modules. Those of kind LINEAR and CONV3D are the quantizable layers. The
+ * caller frees with vision_free. */
 void vision_tensors(const struct vision_config *c, struct vision_tensor **out, int *n);
 void vision_free(struct vision_tensor *t, int n);
 /* Sizes in range: no product of theirs overflows. ERR_FORMAT; where as in json.h. */

@@ -81,7 +81,9 @@ static int hash(struct lm *m, const struct checkpoint *c, struct err *e)
 static int check_path(const struct lm *m, struct err *e)
 {
     json_t *path = json_string(m->path), *model = json_string(m->name), *file = json_string(m->file[0].path);
-    const int rc = path && model && file ? 0 : err_set(e, ERR_CONFIG, "the path of '%s' is not UTF-8, lm.json cannot hold it", m->path);
+    int rc = 0;
+    if (!path || !model || !file)
+        rc = err_set(e, ERR_CONFIG, "the path of '%s' is not UTF-8, lm.json cannot hold it", m->path);
     json_decref(path);
     json_decref(model);
     json_decref(file);

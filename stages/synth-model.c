@@ -13,8 +13,10 @@ static bool untied, rope_parameters, force;
 
 static const struct cli_option options[] = {
     {"output", 'o', CLI_STRING, &output, "DIR", "the new model's directory (required)", 0, 0},
-    {"size", 0, CLI_STRING, &size, "NAME", "tiny, 0.3b, 2b, 4b, 8b or 32b: the sizes of the published\nmodels from 2b on", 0, 0},
-    {"set", 0, CLI_LIST, &set, "KEY=VALUE", "change a key of config.json (repeatable): num_hidden_layers=4,\nvision_config.depth=3", 0, 0},
+    {"size", 0, CLI_STRING, &size, "NAME",
+     "tiny, 0.3b, 2b, 4b, 8b or 32b: the sizes of the published\nmodels from 2b on", 0, 0},
+    {"set", 0, CLI_LIST, &set, "KEY=VALUE",
+     "change a key of config.json (repeatable): num_hidden_layers=4,\nvision_config.depth=3", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16, f16 or f32", 0, 0},
     {"seed", 0, CLI_INT, &seed, "N", "equal seeds give equal bytes", 0, 1L << 53},
     {"shards", 0, CLI_INT, &shards, "N", "files for the weights; more than one with an index", 1, 4096},
@@ -72,7 +74,8 @@ static int write_model(const json_t *config, const struct synth_options *o, stru
     cli_progress_end(&p);
     const double seconds = cli_seconds() - started;
     if (!rc)
-        cli_verbose("%.3g GB written in %.2f s, %.3g GB/s", (double)bytes / 1e9, seconds, (double)bytes / 1e9 / seconds);
+        cli_verbose("%.3g GB written in %.2f s, %.3g GB/s", (double)bytes / 1e9, seconds,
+                    (double)bytes / 1e9 / seconds);
     return rc;
 }
 

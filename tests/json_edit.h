@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* path: keys and list indices joined by '.'; value: JSON text, or NULL to remove. False if there is no such place (a last
- * key may be new). */
+/* path: keys and list indices joined by '.'; value: JSON text, or NULL to remove. False if there is no such place (a
+ * last key may be new). */
 static inline bool json_edit(json_t *doc, const char *path, const char *value)
 {
     char key[128];

@@ -55,27 +55,36 @@ report $? 'another mtime: hashed again'
 report $? 'the name of "." is the directory'"'"'s'
 
 # ---- other layouts
-mkdir -p "$T/hub/blobs" "$T/hub/snapshots/abc" && cp "$M/model.safetensors" "$T/hub/blobs/1" && cp "$M/config.json" "$T/hub/blobs/2" &&
-    ln -s ../../blobs/1 "$T/hub/snapshots/abc/model.safetensors" && ln -s ../../blobs/2 "$T/hub/snapshots/abc/config.json" &&
-    extract -o "$T/hub.json" "$T/hub/snapshots/abc" && [ "$(value "$T/hub.json" weights_sha256)" = "$(value "$T/one.json" weights_sha256)" ]
+mkdir -p "$T/hub/blobs" "$T/hub/snapshots/abc" && cp "$M/model.safetensors" "$T/hub/blobs/1" &&
+    cp "$M/config.json" "$T/hub/blobs/2" &&
+    ln -s ../../blobs/1 "$T/hub/snapshots/abc/model.safetensors" &&
+    ln -s ../../blobs/2 "$T/hub/snapshots/abc/config.json" &&
+    extract -o "$T/hub.json" "$T/hub/snapshots/abc" &&
+    [ "$(value "$T/hub.json" weights_sha256)" = "$(value "$T/one.json" weights_sha256)" ]
 report $? 'links, as in the Hugging Face cache'
 "$B/synth-model" --shards 3 --untied -o "$T/sharded" && extract -o "$T/s.json" "$T/sharded" &&
-    [ "$(grep -c '"path": "/.*/model-0000[123]-of-00003.safetensors"' "$T/s.json")" -eq 3 ] && grep -q '"role": "lm_head"' "$T/s.json"
+    [ "$(grep -c '"path": "/.*/model-0000[123]-of-00003.safetensors"' "$T/s.json")" -eq 3 ] &&
+    grep -q '"role": "lm_head"' "$T/s.json"
 report $? 'shards, untied'
 "$B/synth-model" --untied -o "$T/both" && edit "$T/both/config.json" '/tie_word_embeddings/s/false/true/' &&
     says 'lm_head.weight is ignored' -o "$T/b.json" "$T/both" && grep -q '"tied": true' "$T/b.json" &&
     ! grep -q '"name": "lm_head.weight"' "$T/b.json"
 report $? 'tied in config.json with an lm_head.weight: the embedding is used'
-edit "$T/both/config.json" '/tie_word_embeddings/d' && extract -o "$T/b.json" "$T/both" && grep -q '"tied": false' "$T/b.json"
+edit "$T/both/config.json" '/tie_word_embeddings/d' && extract -o "$T/b.json" "$T/both" &&
+    grep -q '"tied": false' "$T/b.json"
 report $? 'tie unsaid with an lm_head.weight: untied'
-cp -r "$M" "$T/unsaid" && edit "$T/unsaid/config.json" '/tie_word_embeddings/d' && extract -o "$T/b.json" "$T/unsaid" && grep -q '"tied": true' "$T/b.json"
+cp -r "$M" "$T/unsaid" && edit "$T/unsaid/config.json" '/tie_word_embeddings/d' &&
+    extract -o "$T/b.json" "$T/unsaid" && grep -q '"tied": true' "$T/b.json"
 report $? 'tie unsaid without one: tied'
 extract -o "$T/plain.json" --materialize "$T/plain" "$M" && grep -q '"Qwen3ForCausalLM"' "$T/plain/config.json" &&
-    cmp -s "$M/tokenizer.json" "$T/plain/tokenizer.json" && head -c 300 "$T/plain/model.safetensors" | grep -q '"model.embed_tokens.weight"'
+    cmp -s "$M/tokenizer.json" "$T/plain/tokenizer.json" &&
+    head -c 300 "$T/plain/model.safetensors" | grep -q '"model.embed_tokens.weight"'
 report $? '--materialize writes a plain Qwen3 checkpoint'
-cp "$T/plain/model.safetensors" "$T/first" && extract -o "$T/plain.json" --materialize "$T/plain" "$M" && cmp -s "$T/first" "$T/plain/model.safetensors"
+cp "$T/plain/model.safetensors" "$T/first" && extract -o "$T/plain.json" --materialize "$T/plain" "$M" &&
+    cmp -s "$T/first" "$T/plain/model.safetensors"
 report $? 'and again, over its own result'
-sed 's/"model.visual/"nodel.visual/g' "$M/model.safetensors" >"$T/blind" && cp -r "$M" "$T/no-vision" && mv "$T/blind" "$T/no-vision/model.safetensors" &&
+sed 's/"model.visual/"nodel.visual/g' "$M/model.safetensors" >"$T/blind" && cp -r "$M" "$T/no-vision" &&
+    mv "$T/blind" "$T/no-vision/model.safetensors" &&
     says 'no vision tower' -o "$T/nv.json" "$T/no-vision" && ! grep -q '"part": "vision"' "$T/nv.json"
 report $? 'no vision tower: a note, no vision units'
 
@@ -85,7 +94,8 @@ row() {
     rm -rf "$D" "$T/out.json" && cp -r "$M" "$D" && eval "$4" || { report 1 "$name (set up)"; return; }
     extract -o "$T/out.json" $options "$D" >"$T/stdout" 2>"$T/stderr"
     got=$?
-    [ "$got" -eq "$code" ] && grep -qF -e "$part" "$T/stderr" && [ "$(wc -l <"$T/stderr")" -eq 1 ] && [ ! -s "$T/stdout" ] &&
+    [ "$got" -eq "$code" ] && grep -qF -e "$part" "$T/stderr" && [ "$(wc -l <"$T/stderr")" -eq 1 ] &&
+    [ ! -s "$T/stdout" ] &&
         [ ! -e "$T/out.json" ] && [ ! -e "$T/out.json.tmp" ]
     s=$?
     report $s "$name"
@@ -140,6 +150,20 @@ done <<'END'
 3|layers.2.mlp.up_proj.weight' is NaN or infinite at element 49151|NaN at the end|poke "$W" $((o + 98302)) '\377\377'
 END
 
+# a model of another type with one bad weight in its final norm
+typed() { # TYPE OCTAL BYTE
+    "$B/synth-model" --dtype "$1" --force -o "$D" && extract -o "$T/typed.json" "$D" &&
+        poke "$W" $(($(tensor "$T/typed.json" model.language_model.norm.weight offset) + $3)) "$2"
+}
+while IFS='|' read -r code part name action; do
+    row "$code" "$part" "$name" "rm -r \"\$D\" && $action"
+done <<'END'
+3|norm.weight' is NaN or infinite at element 3|NaN in fp32|typed f32 '\001\000\200\177' 12
+3|norm.weight' is NaN or infinite at element 127|infinity in fp32|typed f32 '\000\000\200\377' 508
+3|norm.weight' is NaN or infinite at element 3|NaN in fp16|typed f16 '\001\174' 6
+3|norm.weight' is NaN or infinite at element 127|infinity in fp16|typed f16 '\000\374' 254
+END
+
 shards() { rm -r "$D" && cp -r "$T/sharded" "$D"; }
 I=$D/model.safetensors.index.json
 while IFS='|' read -r code part name action; do
@@ -189,19 +213,25 @@ usage 2 "unknown option '--frob'" 'unknown option' --frob "$M"
 usage 2 'wants a whole number from 0 to 256' 'too many threads' -j 1000 "$M"
 usage 1 'cannot write' 'an output that is a directory' -o "$T" "$M"
 
+bad_name=$T/$(printf 'a\377b')
+cp -r "$M" "$bad_name" 2>/dev/null && usage 2 'is not UTF-8, lm.json cannot hold it' 'a path that is not UTF-8' "$bad_name"
+
 # ---- outputs that fail
 (extract "$M" >/dev/full) 2>"$T/stderr"
 [ $? -eq 1 ] && grep -q "cannot write 'standard output': No space left" "$T/stderr"
 report $? 'standard output is full'
 # a file size limit of the shell is a full disk without root: writes fail where the signal is ignored
 (trap '' XFSZ && ulimit -f 8 && extract -o "$T/full.json" "$M") 2>"$T/stderr"
-[ $? -eq 1 ] && grep -q "cannot write '$T/full.json': File too large" "$T/stderr" && [ ! -e "$T/full.json" ] && [ ! -e "$T/full.json.tmp" ]
+[ $? -eq 1 ] && grep -q "cannot write '$T/full.json': File too large" "$T/stderr" && [ ! -e "$T/full.json" ] &&
+    [ ! -e "$T/full.json.tmp" ]
 report $? 'a full disk leaves no lm.json'
 (trap '' XFSZ && ulimit -f 900 && extract -o "$T/full.json" --materialize "$T/full" "$M") 2>"$T/stderr"
-[ $? -eq 1 ] && grep -q "cannot write '$T/full/model.safetensors': File too large" "$T/stderr" && [ -z "$(ls "$T/full")" ] && [ ! -e "$T/full.json" ]
+[ $? -eq 1 ] && grep -q "cannot write '$T/full/model.safetensors': File too large" "$T/stderr" &&
+    [ -z "$(ls "$T/full")" ] && [ ! -e "$T/full.json" ]
 report $? 'a full disk leaves no weights'
 (trap '' XFSZ && ulimit -f 900 && "$B/synth-model" -o "$T/full") 2>"$T/stderr"
-[ $? -eq 1 ] && grep -q "cannot write '$T/full/model.safetensors': File too large" "$T/stderr" && [ -z "$(ls "$T/full")" ]
+[ $? -eq 1 ] && grep -q "cannot write '$T/full/model.safetensors': File too large" "$T/stderr" &&
+    [ -z "$(ls "$T/full")" ]
 report $? 'synth-model neither'
 
 # ---- killed runs: 150 MB, stopped as soon as its temporary file is there

@@ -63,10 +63,13 @@ report $? '--untied equals --set tie_word_embeddings=false'
 report $? 'the spelling of rope changes no weights and no identity'
 [ "$(find "$T/m12" -name 'model-*' | wc -l)" -eq 34 ] && [ ! -e "$T/m12/model.safetensors" ]
 report $? '34 shards and no model.safetensors'
-synth --tokenizer-from models/tiny_qwen3_vl -o "$T/tok" && cmp -s models/tiny_qwen3_vl/tokenizer.json "$T/tok/tokenizer.json" &&
-    [ -e "$T/tok/vocab.json" ] && [ -e "$T/tok/merges.txt" ] && [ -e "$T/tok/tokenizer_config.json" ] && [ -e "$T/tok/generation_config.json" ]
+synth --tokenizer-from models/tiny_qwen3_vl -o "$T/tok" &&
+    cmp -s models/tiny_qwen3_vl/tokenizer.json "$T/tok/tokenizer.json" &&
+    [ -e "$T/tok/vocab.json" ] && [ -e "$T/tok/merges.txt" ] && [ -e "$T/tok/tokenizer_config.json" ] &&
+    [ -e "$T/tok/generation_config.json" ]
 report $? 'tokenizer files are copied'
-mkdir "$T/stale" && : >"$T/stale/model.safetensors" && synth --shards 2 -o "$T/stale" && [ ! -e "$T/stale/model.safetensors" ]
+mkdir "$T/stale" && : >"$T/stale/model.safetensors" && synth --shards 2 -o "$T/stale" &&
+    [ ! -e "$T/stale/model.safetensors" ]
 report $? 'a half-written other layout is removed'
 find "$T" -name '*.tmp' | grep -q . && s=1 || s=0
 report $s 'no temporary files are left'
@@ -95,7 +98,8 @@ report $? 'what is refused leaves no config.json'
 
 # ---- the help's example
 example=$(synth --help | sed -n '/^example:/{n;s/^ *//p;}')
-(cd "$T" && PATH=$B:$PATH eval "$example" && PATH=$B:$PATH eval "$example") >"$T/log" 2>&1 && [ -e "$T/tmp/synth/config.json" ]
+(cd "$T" && PATH=$B:$PATH eval "$example" && PATH=$B:$PATH eval "$example") >"$T/log" 2>&1 &&
+    [ -e "$T/tmp/synth/config.json" ]
 report $? "example: $example"
 
 echo "1..$n"

@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (int i = 0; i < m.n_tensors; i++) {
         const struct lm_tensor *t = &m.tensor[i];
-        if (lm_tensor_of(&m, t->role, t->layer) != t || t->file >= m.n_files || t->offset + t->nb > m.file[t->file].size)
+        if (lm_tensor_of(&m, t->role, t->layer) != t || t->file >= m.n_files ||
+            t->offset + t->nb > m.file[t->file].size)
             abort();
     }
     for (int i = 0; i < m.n_units; i++)

@@ -25,7 +25,8 @@ static uint64_t mix64(uint64_t x)
 static void test_err(void)
 {
     struct err e = {0};
-    ok(err_at(&e, ERR_FORMAT, 17, "byte %d\n\x1b[2J", 17) == -1 && e.pos == 17, "err_at returns -1 and keeps the position");
+    ok(err_at(&e, ERR_FORMAT, 17, "byte %d\n\x1b[2J", 17) == -1 && e.pos == 17,
+       "err_at returns -1 and keeps the position");
     is_str(e.msg, "byte 17??[2J", "control characters become ?");
     ok(err_wrap(&e, "file '%s'", "x") == -1 && e.code == ERR_FORMAT && e.pos == 17, "err_wrap keeps code and position");
     is_str(e.msg, "file 'x': byte 17??[2J", "err_wrap puts the context first");
@@ -39,7 +40,8 @@ static void test_err(void)
     static const struct {
         enum err_code code;
         int exit;
-    } exits[] = {{ERR_NONE, 0}, {ERR_IO, 1}, {ERR_CONFIG, 2}, {ERR_FORMAT, 3}, {ERR_DEVICE, 1}, {ERR_LIMIT, 1}, {ERR_NUMERIC, 1}};
+    } exits[] = {{ERR_NONE, 0},   {ERR_IO, 1},    {ERR_CONFIG, 2}, {ERR_FORMAT, 3},
+                 {ERR_DEVICE, 1}, {ERR_LIMIT, 1}, {ERR_NUMERIC, 1}};
     for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
         ok(err_exit_code(&(struct err){.code = exits[i].code}) == exits[i].exit, "code %d exits %d", (int)exits[i].code,
            exits[i].exit);
@@ -49,7 +51,8 @@ static void test_mem(void)
 {
     uint64_t r;
     ok(mul_u64(1ull << 32, (1ull << 32) - 1, &r) && r == UINT64_MAX - UINT32_MAX, "largest product");
-    ok(!mul_u64(1ull << 32, 1ull << 32, &r) && !add_u64(UINT64_MAX, 1, &r) && add_u64(UINT64_MAX, 0, &r), "overflow is seen");
+    ok(!mul_u64(1ull << 32, 1ull << 32, &r) && !add_u64(UINT64_MAX, 1, &r) && add_u64(UINT64_MAX, 0, &r),
+       "overflow is seen");
     size_t cap = 0;
     int *p = NULL;
     for (int i = 0; i < 1000; i++) {
@@ -132,8 +135,10 @@ static void test_io(void)
     ok(io_read(path, 2, &data, &n, &e) == -1 && e.code == ERR_LIMIT, "a file over the limit: %s", e.msg);
     ok(io_map(&m, path, &e) == 0 && m.size == 3 && !memcmp(m.data, "new", 3), "map");
     io_unmap(&m);
-    ok(io_map(&m, dir, &e) == -1 && e.code == ERR_IO && strstr(e.msg, "not a regular file"), "a directory is not mapped");
-    ok(io_map(&m, "/nonexistent", &e) == -1 && strstr(e.msg, "cannot open '/nonexistent': No such file"), "a missing file");
+    ok(io_map(&m, dir, &e) == -1 && e.code == ERR_IO && strstr(e.msg, "not a regular file"),
+       "a directory is not mapped");
+    ok(io_map(&m, "/nonexistent", &e) == -1 && strstr(e.msg, "cannot open '/nonexistent': No such file"),
+       "a missing file");
     ok(io_out_open(&o, "/dev/null/x", &e) == -1 && e.code == ERR_IO, "a path through a file: %s", e.msg);
     char *empty = io_join(dir, "empty");
     write_text(empty, "");
@@ -182,13 +187,15 @@ static void test_repr(void)
     }
     char hex[65];
     sha256_hex(&s, hex);
-    is_str(hex, "ad51937024945b4ac6e57ce21bfb50c4ae9fc1bb4e8ff6485f7d71620f09b600", "100,000 values as Python prints them");
+    is_str(hex, "ad51937024945b4ac6e57ce21bfb50c4ae9fc1bb4e8ff6485f7d71620f09b600",
+           "100,000 values as Python prints them");
 }
 
 static void test_json_print(void)
 {
     struct err e;
-    const char *text = "{\"b\": [1, -2.5, true, null, []], \"a\": {\"\\u00e9\\ud83d\\ude00\\n\\u0001\\\"\": {}, \"x\": 1e-7}}";
+    const char *text =
+        "{\"b\": [1, -2.5, true, null, []], \"a\": {\"\\u00e9\\ud83d\\ude00\\n\\u0001\\\"\": {}, \"x\": 1e-7}}";
     json_t *v = json_parse(text, strlen(text), "t", &e);
     static const struct {
         int indent;
@@ -215,8 +222,10 @@ static void test_json_print(void)
 
 static void test_json_errors(void)
 {
-    static const char *const bad[] = {"", "{", "{\"a\":1,\"a\":2}", "[1,]", "{\"a\":1}x", "\"\xff\"", "1e999", "99999999999999999999",
-                                      "{\"a\\u0000b\":1}", "nul"};
+    static const char *const bad[] = {
+        "",       "{",     "{\"a\":1,\"a\":2}",     "[1,]",              "{\"a\":1}x",
+        "\"\xff\"", "1e999", "99999999999999999999", "{\"a\\u0000b\":1}", "nul",
+    };
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         json_t *v = json_parse(bad[i], strlen(bad[i]), "f.json", &e);
@@ -235,8 +244,9 @@ static void test_json_errors(void)
     int64_t i;
     double r;
     int b;
-    ok(!json_get_str(o, "s", "w", &s, &e) && !json_get_int(o, "i", "w", 5, 5, &i, &e) && !json_get_real(o, "i", "w", &r, &e) &&
-           !json_get_bool(o, "b", "w", &b, &e) && !json_get_array(o, "l", "w", &sub, &e) && !json_get_object(o, "o", "w", &sub, &e),
+    ok(!json_get_str(o, "s", "w", &s, &e) && !json_get_int(o, "i", "w", 5, 5, &i, &e) &&
+           !json_get_real(o, "i", "w", &r, &e) && !json_get_bool(o, "b", "w", &b, &e) &&
+           !json_get_array(o, "l", "w", &sub, &e) && !json_get_object(o, "o", "w", &sub, &e),
        "members of the right type");
     ok(i == 5 && r == 5.0 && b == 1, "their values");
     struct {
@@ -292,7 +302,8 @@ static void test_sha256(void)
         {"abc", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56,
          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
-        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu", 112,
+        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrst"
+         "nopqrstu", 112,
          "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
         {million, 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"},
     };
@@ -375,8 +386,10 @@ static void test_fp16(void)
         back += fp16_from_f32(x) == h && fabs((double)x) == want && !signbit(x) == !(h >> 15);
         if (isinf(x))
             continue;
-        const double next = e == 31 ? 0 : (e ? ldexp(1025 + m, (int)e - 25) : ldexp(m + 1, -24)), mid = (want + next) / 2;
-        const float t = (float)(h >> 15 ? -mid : mid), in = nextafterf(t, 0), out = nextafterf(t, h >> 15 ? -INFINITY : INFINITY);
+        const double next = e == 31 ? 0 : (e ? ldexp(1025 + m, (int)e - 25) : ldexp(m + 1, -24)),
+                     mid = (want + next) / 2;
+        const float t = (float)(h >> 15 ? -mid : mid), in = nextafterf(t, 0),
+                    out = nextafterf(t, h >> 15 ? -INFINITY : INFINITY);
         n++;
         below += fp16_from_f32(in) == h;
         tie += fp16_from_f32(t) == ((h & 1) ? h + 1 : h);
@@ -384,7 +397,8 @@ static void test_fp16(void)
     }
     ok(back == 65536 - 2046 && nan == 2046, "%d fp16 values survive fp32, %d NaN stay NaN", back, nan);
     ok(below == n && tie == n && above == n, "below, on and above every tie: %d %d %d of %d", below, tie, above, n);
-    ok(fp16_from_f32(1e-30f) == 0 && fp16_from_f32(-1e30f) == 0xfc00 && fp16_from_f32(65519.996f) == 0x7bff, "far ends");
+    ok(fp16_from_f32(1e-30f) == 0 && fp16_from_f32(-1e30f) == 0xfc00 && fp16_from_f32(65519.996f) == 0x7bff,
+       "far ends");
 }
 
 /* ---- parallel ---- */
@@ -422,7 +436,8 @@ static void test_parallel(void)
         int once = 0;
         for (int i = 0; i < 1000; i++)
             once += c.seen[i] == 1;
-        ok(once == 1000 && !c.bad_thread && c.nested == 100, "grain %zu: every index once, a nested loop too", grains[g]);
+        ok(once == 1000 && !c.bad_thread && c.nested == 100, "grain %zu: every index once, a nested loop too",
+           grains[g]);
         free(c.seen);
     }
     struct count none = {0};

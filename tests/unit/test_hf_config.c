@@ -29,8 +29,10 @@ static void test_refused(void)
         {"architectures", "[\"Qwen3VLModel\"]", ERR_CONFIG, "architecture 'Qwen3VLModel' is not supported"},
         {"architectures", "[]", ERR_CONFIG, "architecture '' is not supported"},
         {"architectures", "null", ERR_FORMAT, "'architectures' must be a list"},
-        {"quantization_config", "{\"quant_method\": \"fp8\"}", ERR_CONFIG, "already quantized (quantization_config, method 'fp8')"},
-        {"text_config.quantization_config", "{}", ERR_CONFIG, "already quantized (quantization_config, method 'unknown')"},
+        {"quantization_config", "{\"quant_method\": \"fp8\"}", ERR_CONFIG,
+         "already quantized (quantization_config, method 'fp8')"},
+        {"text_config.quantization_config", "{}", ERR_CONFIG,
+         "already quantized (quantization_config, method 'unknown')"},
         {"compression_config", "{}", ERR_CONFIG, "already quantized (compression_config"},
         {"text_config", NULL, ERR_FORMAT, "missing key 'text_config'"},
         {"text_config", "[]", ERR_FORMAT, "'text_config' must be an object"},
@@ -42,7 +44,8 @@ static void test_refused(void)
         {"text_config.rope_scaling.rope_type", "\"yarn\"", ERR_CONFIG, "rope type 'yarn' is not supported"},
         {"text_config.rope_scaling", "{\"type\": \"linear\"}", ERR_CONFIG, "rope type 'linear' is not supported"},
         {"text_config.rope_scaling", "[]", ERR_FORMAT, "'rope_scaling' must be an object"},
-        {"text_config.rope_parameters", "{\"rope_type\": \"llama3\"}", ERR_CONFIG, "rope type 'llama3' is not supported"},
+        {"text_config.rope_parameters", "{\"rope_type\": \"llama3\"}", ERR_CONFIG,
+         "rope type 'llama3' is not supported"},
         {"text_config.rope_scaling.mrope_section", "[6, 5, 4]", ERR_FORMAT, "add up to half a head, 16"},
         {"text_config.rope_scaling.mrope_section", "[16]", ERR_FORMAT, "three whole numbers"},
         {"text_config.rope_scaling.mrope_section", "[40, -12, -12]", ERR_FORMAT, "three whole numbers"},
@@ -85,7 +88,8 @@ static void test_refused(void)
     json_edit(doc, "text_config.rope_scaling", "null");
     struct hf_config c;
     struct err e = {0};
-    ok(hf_config_of_json(&c, doc, "f", &e) == -1 && e.code == ERR_FORMAT && strstr(e.msg, "head size 33 is odd"), "%s", e.msg);
+    ok(hf_config_of_json(&c, doc, "f", &e) == -1 && e.code == ERR_FORMAT && strstr(e.msg, "head size 33 is odd"), "%s",
+       e.msg);
     json_decref(doc);
     ok(hf_config_parse(&c, "[]", 2, "f", &e) == -1 && e.code == ERR_FORMAT, "a list: %s", e.msg);
     ok(hf_config_parse(&c, "{", 1, "f", &e) == -1 && strstr(e.msg, "not valid JSON"), "no JSON: %s", e.msg);
@@ -113,7 +117,8 @@ static void test_defaults(void)
         {"quantization_config", "null", 32, 2, 4096, HF_TIED, "quantization_config null"},
         {"tie_word_embeddings", "false", 32, 2, 4096, HF_TIED, "the inner tie wins"},
         {"text_config.tie_word_embeddings", "false", 32, 2, 4096, HF_UNTIED, "the inner tie wins"},
-        {"text_config.tie_word_embeddings", NULL, 32, 2, 4096, HF_TIED, "the outer tie counts where there is no inner one"},
+        {"text_config.tie_word_embeddings", NULL, 32, 2, 4096, HF_TIED,
+         "the outer tie counts where there is no inner one"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         json_t *doc = config_of("tiny");
@@ -131,10 +136,12 @@ static void test_defaults(void)
     json_edit(doc, "tie_word_embeddings", NULL);
     struct hf_config c;
     struct err e = {0};
-    ok(!hf_config_of_json(&c, doc, "f", &e) && c.lm.head_dim == 128 && c.tie == HF_TIE_UNSAID, "4b without head_dim and tie");
+    ok(!hf_config_of_json(&c, doc, "f", &e) && c.lm.head_dim == 128 && c.tie == HF_TIE_UNSAID,
+       "4b without head_dim and tie");
     json_edit(doc, "text_config.rope_scaling", NULL);
     json_edit(doc, "text_config.rope_theta", "1");
-    json_edit(doc, "text_config.rope_parameters", "{\"rope_type\": \"default\", \"rope_theta\": 7, \"mrope_section\": [24, 20, 20]}");
+    json_edit(doc, "text_config.rope_parameters",
+              "{\"rope_type\": \"default\", \"rope_theta\": 7, \"mrope_section\": [24, 20, 20]}");
     ok(!hf_config_of_json(&c, doc, "f", &e) && c.lm.rope_theta == 7, "rope_parameters' theta wins");
     json_edit(doc, "text_config.rope_parameters", "{\"rope_type\": \"default\"}");
     ok(!hf_config_of_json(&c, doc, "f", &e) && c.lm.rope_theta == 1, "theta beside rope_parameters");
@@ -177,10 +184,10 @@ static void test_counts(void)
             lm_role_shape(&c.lm, r, shape);
             lm += shape[0] * shape[1];
         }
-        ok(units == row[i].vision_units && vision == row[i].vision, "%s: %d vision layers, %llu weights", row[i].size, units,
-           (unsigned long long)vision);
-        ok(lm_unit_count(&c.lm) == row[i].lm_units && lm + vision == row[i].total, "%s: %llu weights in all", row[i].size,
-           (unsigned long long)(lm + vision));
+        ok(units == row[i].vision_units && vision == row[i].vision, "%s: %d vision layers, %llu weights", row[i].size,
+           units, (unsigned long long)vision);
+        ok(lm_unit_count(&c.lm) == row[i].lm_units && lm + vision == row[i].total, "%s: %llu weights in all",
+           row[i].size, (unsigned long long)(lm + vision));
         json_decref(doc);
     }
 }

@@ -15,8 +15,8 @@ static void extract(struct lm *m, char **text, size_t *size)
     struct hf_config config;
     struct checkpoint c;
     struct err e;
-    if (hf_config_load(&config, model_dir, &e) || checkpoint_open(&c, model_dir, &e) || lm_extract(m, &config, &c, model_dir, &e) ||
-        lm_hash(m, &c, NULL, NULL, &e))
+    if (hf_config_load(&config, model_dir, &e) || checkpoint_open(&c, model_dir, &e) ||
+        lm_extract(m, &config, &c, model_dir, &e) || lm_hash(m, &c, NULL, NULL, &e))
         BUG("%s", e.msg);
     FILE *f = open_memstream(text, size);
     lm_write(m, f);
@@ -53,15 +53,16 @@ static void test_round_trip(const struct lm *m, const char *text, size_t size)
     bool same = r.n_tensors == m->n_tensors && r.n_units == m->n_units && !strcmp(r.weights_sha256, m->weights_sha256);
     for (int i = 0; i < r.n_tensors && same; i++) {
         const struct lm_tensor *a = &r.tensor[i], *b = &m->tensor[i];
-        same = !strcmp(a->name, b->name) && a->offset == b->offset && a->nb == b->nb && a->dtype == b->dtype && a->role == b->role &&
-               a->layer == b->layer && !strcmp(a->sha256, b->sha256);
+        same = !strcmp(a->name, b->name) && a->offset == b->offset && a->nb == b->nb && a->dtype == b->dtype &&
+               a->role == b->role && a->layer == b->layer && !strcmp(a->sha256, b->sha256);
     }
     ok(same, "every tensor is the same");
     int found = 0;
     for (int i = 0; i < r.n_units; i++) {
         const struct lm_unit *u = &r.unit[i];
         const char *group = r.group[u->group].name;
-        found += u->is_lm ? lm_unit_of(&r, u->role, u->layer) == i && lm_tensor_of(&r, u->role, u->layer)->nb == 2 * u->weights &&
+        found += u->is_lm ? lm_unit_of(&r, u->role, u->layer) == i &&
+                                lm_tensor_of(&r, u->role, u->layer)->nb == 2 * u->weights &&
                                 !strcmp(group, r.unit[lm_unit_of(&r, lm_role_lead(u->role), u->layer)].name)
                           : !strcmp(group, u->name);
     }
@@ -69,7 +70,8 @@ static void test_round_trip(const struct lm *m, const char *text, size_t size)
     is_str(r.unit[0].name, "model.visual.patch_embed.proj", "the first unit");
     is_str(r.unit[0].module_type, "QuantConv3d", "its type");
     is_str(r.unit[57].name, "lm_head", "the last unit");
-    is_str(lm_tensor_of(&r, ROLE_LM_HEAD, -1)->name, "model.language_model.embed_tokens.weight", "its tensor is the embedding");
+    is_str(lm_tensor_of(&r, ROLE_LM_HEAD, -1)->name, "model.language_model.embed_tokens.weight",
+           "its tensor is the embedding");
     const struct lm_group *g = &r.group[r.unit[lm_unit_of(&r, ROLE_V, 2)].group];
     is_str(g->name, "model.language_model.layers.2.self_attn.q_proj", "v is in q's group");
     ok(g->n_units == 3 && g->weights == 128 * 256, "which has q, k and v");
@@ -172,7 +174,8 @@ static void test_broken(const char *text, size_t size)
         {"tensors.3.shape", "[128, 64]", "has another shape"},
         {"tensors.3.shape.0", "64.0", "has another shape"},
         {"tensors.3.sha256", "\"00\"", "'sha256' must be 64 lower-case hex digits"},
-        {"tensors.3.sha256", "\"6a69f0c89a98b4a1bb3a3a1bbba3e9c6a69f0c89a98b4a1bb3a3a1bbba3e9cZZ00\"", "64 lower-case hex"},
+        {"tensors.3.sha256", "\"6a69f0c89a98b4a1bb3a3a1bbba3e9c6a69f0c89a98b4a1bb3a3a1bbba3e9cZZ00\"",
+         "64 lower-case hex"},
         {"tensors.3.sha256", "\"0000000000000000000000000000000000000000000000000000000000000000\"", "does not follow"},
         {"tensors.3.name", NULL, "missing key 'name'"},
         {"units", "[]", "0 units, a model of 6 layers has 43"},
@@ -183,12 +186,14 @@ static void test_broken(const char *text, size_t size)
         {"units.15.weights", "16383", "has 16383 weights, its shape has 16384"},
         {"units.0.weights", "0", "'weights' is 0"},
         {"units.0.weights", "9223372036854775807", "the number of weights overflows"},
-        {"units.16.group", "\"model.language_model.layers.0.self_attn.k_proj\"", "it belongs to 'model.language_model.layers.0.self_attn.q_proj'"},
+        {"units.16.group", "\"model.language_model.layers.0.self_attn.k_proj\"",
+         "it belongs to 'model.language_model.layers.0.self_attn.q_proj'"},
         {"units.1.group", "\"model.visual.patch_embed.proj\"", "it belongs to 'model.visual.blocks.0.attn.qkv'"},
         {"units.16.name", "\"lm_head\"", "unit 'lm_head' is listed twice"},
         {"units.57", NULL, "part is 'vision', a 'lm' unit is due here"},
         {"weights_sha256", "\"x\"", "'weights_sha256' must be 64"},
-        {"weights_sha256", "\"0000000000000000000000000000000000000000000000000000000000000000\"", "does not follow from the tensors"},
+        {"weights_sha256", "\"0000000000000000000000000000000000000000000000000000000000000000\"",
+         "does not follow from the tensors"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct err e = {0};
@@ -198,8 +203,8 @@ static void test_broken(const char *text, size_t size)
             BUG("no place %s", row[i].path);
         char *changed = json_dumps(doc, JSON_COMPACT);
         const int rc = lm_parse(&m, changed, strlen(changed), "lm.json", &e);
-        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && !strncmp(e.msg, "'lm.json': ", 11), "%s: %s",
-           row[i].path, rc ? e.msg : "accepted");
+        ok(rc == -1 && e.code == ERR_FORMAT && strstr(e.msg, row[i].part) && !strncmp(e.msg, "'lm.json': ", 11),
+           "%s: %s", row[i].path, rc ? e.msg : "accepted");
         if (!rc)
             lm_free(&m);
         free(changed);

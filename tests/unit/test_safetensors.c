@@ -78,22 +78,25 @@ static void test_bad(void)
 
 static void test_good(void)
 {
-    static const char header[] = "{\"z\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]},\"__metadata__\":{\"k\":\"v\"},"
-                                 "\"a\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
-                                 "\"e\":{\"dtype\":\"I64\",\"shape\":[0,5],\"data_offsets\":[8,8]}}   ";
+    static const char header[] =
+        "{\"z\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]},\"__metadata__\":{\"k\":\"v\"},"
+        "\"a\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+        "\"e\":{\"dtype\":\"I64\",\"shape\":[0,5],\"data_offsets\":[8,8]}}   ";
     size_t size;
     struct st_file f;
     struct err e = {0};
     unsigned char *p = make(header, sizeof header - 1, sizeof header - 1, 8, &size);
     ok(!st_parse(&f, p, size, "f", &e) && f.n == 3, "a scalar, an empty tensor and metadata: %s", e.msg);
     const struct st_tensor *a = st_find(&f, "a"), *z = st_find(&f, "z"), *empty = st_find(&f, "e");
-    ok(a && a->rank == 2 && a->n == 2 && a->nb == 4 && a->offset == 8 + sizeof header - 1 && a->data == p + a->offset, "a");
+    ok(a && a->rank == 2 && a->n == 2 && a->nb == 4 && a->offset == 8 + sizeof header - 1 && a->data == p + a->offset,
+       "a");
     ok(z && z->rank == 0 && z->n == 1 && ((const unsigned char *)z->data)[0] == 4, "z is a scalar at its offset");
     ok(empty && empty->n == 0 && empty->nb == 0, "e is empty");
     ok(!st_find(&f, "b") && !st_find(&f, "__metadata__"), "what is not a tensor is not found");
     const uint64_t any[] = {2, UINT64_MAX}, other[] = {1, 2};
     ok(st_need(&f, "a", DT_BF16, 2, any, &e) == a, "need with any second dimension");
-    ok(!st_need(&f, "a", DT_BF16, 2, other, &e) && strstr(e.msg, "tensor 'a' has another type or shape"), "another shape");
+    ok(!st_need(&f, "a", DT_BF16, 2, other, &e) && strstr(e.msg, "tensor 'a' has another type or shape"),
+       "another shape");
     ok(!st_need(&f, "a", DT_F16, 2, any, &e) && !st_need(&f, "a", DT_BF16, 1, any, &e), "another type or rank");
     ok(!st_need(&f, "b", DT_F16, 1, any, &e) && strstr(e.msg, "tensor 'b' is missing"), "missing");
     is_str(st_need_meta(&f, "k", &e), "v", "metadata");
@@ -125,7 +128,8 @@ static void test_writer(void)
     struct err e = {0};
     ok(!st_parse(&st, data, size, "f", &e) && st.n == 3, "what is written is read: %s", e.msg);
     const struct st_tensor *t = st_find(&st, "one");
-    ok(t && t->dtype == DT_I32 && t->shape[0] == 2 && t->shape[1] == 3 && !memcmp(t->data, one, sizeof one), "same data");
+    ok(t && t->dtype == DT_I32 && t->shape[0] == 2 && t->shape[1] == 3 && !memcmp(t->data, one, sizeof one),
+       "same data");
     ok(t && t->offset % 64 == 0, "data starts at a multiple of 64");
     ok(st_find(&st, "scalar") && *(const char *)st_find(&st, "scalar")->data == 'x' && st_find(&st, "none")->n == 0,
        "scalar and empty tensor");
@@ -139,7 +143,8 @@ static void test_open(void)
     struct st_file f;
     struct err e = {0};
     ok(st_open(&f, "/nonexistent", &e) == -1 && e.code == ERR_IO, "a missing file: %s", e.msg);
-    ok(st_open(&f, "tests/tap.h", &e) == -1 && e.code == ERR_FORMAT && strstr(e.msg, "'tests/tap.h'"), "a text file: %s", e.msg);
+    ok(st_open(&f, "tests/tap.h", &e) == -1 && e.code == ERR_FORMAT && strstr(e.msg, "'tests/tap.h'"),
+       "a text file: %s", e.msg);
     ok(!st_open(&f, "models/tiny_qwen3_vl/model.safetensors", &e) && f.n > 100, "the bundled model");
     st_close(&f);
 }
@@ -151,7 +156,8 @@ static void test_callers_memory(void)
     size_t size;
     struct st_file f;
     struct err e = {0};
-    unsigned char *p = make(header, sizeof header - 1, sizeof header - 1, 4096, &size), *page = aligned_alloc(4096, 8192);
+    unsigned char *p = make(header, sizeof header - 1, sizeof header - 1, 4096, &size),
+                  *page = aligned_alloc(4096, 8192);
     memcpy(page, p, size);
     ok(!st_parse(&f, page, size, "f", &e), "parsed from a page %s", e.msg);
     st_close(&f);
