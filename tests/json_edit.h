@@ -2,6 +2,8 @@
 #ifndef JSON_EDIT_H
 #define JSON_EDIT_H
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
