@@ -171,9 +171,9 @@ static void case_linear(struct run *r, const struct dims *d)
 {
     struct be_view x = input(r, mul(d->N, d->D), 1), w = weight(r, mul(d->O, d->D), 0.05);
     const int ldy = d->O + 3;
-    r->side.op->linear(r->side.be, output(r, mul(d->N, d->O), mul(d->N, d->O)), x, w, d->N, d->D, d->O, d->O);
+    r->side.op->linear(r->side.be, output(r, mul(d->N, d->O), mul(d->N, d->O)), x, w, d->N, d->D, d->O, d->O, false);
     struct be_view y = inout_of(r, side_act(&r->side), mul(d->N, ldy), mul(d->N, ldy), 0); /* the gaps stay 0 */
-    r->side.op->linear(r->side.be, y, x, w, d->N, d->D, d->O, ldy);
+    r->side.op->linear(r->side.be, y, x, w, d->N, d->D, d->O, ldy, true);
 }
 static void case_linear_dx(struct run *r, const struct dims *d)
 {

@@ -71,9 +71,9 @@ static void add_short(struct be *be, struct be_view y, struct be_view a, struct 
     sound->add(be, y, a, b, n - 1);
 }
 static void linear_lost_element(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I,
-                                int O, int ldy)
+                                int O, int ldy, bool as_reference)
 {
-    sound->linear(be, y, x, w, N, I, O, ldy);
+    sound->linear(be, y, x, w, N, I, O, ldy, as_reference);
     sound->zero(be, be_at(y, area(N - 1, ldy) + (size_t)O - 1), 1);
 }
 static void linear_dx_overwrites(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I,

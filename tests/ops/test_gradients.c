@@ -64,7 +64,7 @@ static void setup_linear(struct problem *p, struct rng *r)
 }
 static void linear(struct problem *p)
 {
-    p->op->linear(p->s.be, p->out, p->in[0], p->w, p->N, p->D, p->O, p->O);
+    p->op->linear(p->s.be, p->out, p->in[0], p->w, p->N, p->D, p->O, p->O, true);
 }
 static void linear_bwd(struct problem *p)
 {
@@ -73,7 +73,7 @@ static void linear_bwd(struct problem *p)
 /* y = x w^T + x w^T, the second product added */
 static void linear_twice(struct problem *p)
 {
-    p->op->linear(p->s.be, p->out, p->in[0], p->w, p->N, p->D, p->O, p->O);
+    p->op->linear(p->s.be, p->out, p->in[0], p->w, p->N, p->D, p->O, p->O, true);
     p->op->add(p->s.be, p->out, p->out, p->out, p->n_out);
 }
 static void linear_twice_bwd(struct problem *p)

@@ -201,7 +201,7 @@ static struct be_view project(struct trace *t, struct be_view x, struct be_view 
                               const char *part)
 {
     struct be_view y = act_rows(t, out);
-    t->s.op->linear(t->s.be, y, x, w, t->rows, in, out, out);
+    t->s.op->linear(t->s.be, y, x, w, t->rows, in, out, out, true);
     settle(t, y, by_rows(t, out), linear_name("y", L, part), USUAL);
     return y;
 }
@@ -314,7 +314,7 @@ static struct be_view head(struct trace *t, struct be_view x, struct be_view w, 
     const size_t n = (size_t)rows * VOCAB;
     struct be_view z = act(t, n), dz = act(t, n);
     struct be_view stat = side_new(&t->s, DT_F32, 2 * (size_t)rows), loss = side_new(&t->s, DT_F32, (size_t)rows);
-    op->linear(be, z, x, w, rows, D, VOCAB, VOCAB);
+    op->linear(be, z, x, w, rows, D, VOCAB, VOCAB, true);
     settle(t, z, n, "y.lm_head", USUAL);
     int *target = xmalloc((size_t)rows, sizeof *target);
     double *s = xmalloc((size_t)rows, sizeof *s), total = 0;
