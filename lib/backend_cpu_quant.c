@@ -29,32 +29,29 @@ void cpu_amax_rows(struct be *be, struct be_view out, struct be_view x, struct b
     const int32_t *g = group.buf ? cpu_i32(group) : NULL;
     for (int i = 0; i < N; i++) {
         float *m = &cpu_f32(out)[g ? g[i] : 0];
-        const float pair[2] = {*m, t.row_max[i]};
-        *m = abs_max(pair, 2);
+        *m = abs_larger(*m, t.row_max[i]);
     }
 }
+
+enum { COLS = 256 };
 
 static void col_max_part(void *arg, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct quant_args *t = arg;
+    const size_t n = end - begin;
+    float tmp[COLS], *max = t->row_max + begin;
     for (size_t i = 0; i < t->N; i++) {
-        float tmp[64];
-        for (size_t j = begin; j < end; j += 64) {
-            const size_t n = end - j < 64 ? end - j : 64;
-            const float *x = cpu_read(t->x, i * t->D + j, n, tmp);
-            for (size_t k = 0; k < n; k++) {
-                const float pair[2] = {t->row_max[j + k], x[k]};
-                t->row_max[j + k] = abs_max(pair, 2);
-            }
-        }
+        const float *x = cpu_read(t->x, i * t->D + begin, n, tmp);
+        for (size_t j = 0; j < n; j++)
+            max[j] = abs_larger(max[j], x[j]);
     }
 }
 
 void cpu_amax_cols(struct be *be, struct be_view out, struct be_view x, int N, int D)
 {
     struct quant_args t = {.be = be, .x = x, .row_max = cpu_f32(out), .N = (size_t)N, .D = (size_t)D};
-    parallel_for(t.D, 256, col_max_part, &t);
+    parallel_for(t.D, COLS, col_max_part, &t);
 }
 
 static void fakequant_part(void *arg, size_t begin, size_t end, int thread)

@@ -80,6 +80,13 @@ void fakequant_mxfp4(float *y, const float *x, size_t n);
  * (QG_IN_CHANNEL), else unused. */
 void fakequant_row(const struct quantizer *q, float *y, const float *x, size_t D, const float *amax);
 
+/* max(|a|, |b|); NaN if any is. */
+static inline float abs_larger(float a, float b)
+{
+    /* as integers: NaN is above infinity, so it sticks */
+    const int32_t u = (int32_t)(f32_bits(a) & 0x7fffffff), v = (int32_t)(f32_bits(b) & 0x7fffffff);
+    return f32_from_bits((uint32_t)(u > v ? u : v));
+}
 /* max |x[n]|; NaN if any is. */
 float abs_max(const float *x, size_t n);
 
