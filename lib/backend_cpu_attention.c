@@ -126,6 +126,28 @@ void cpu_attention(struct be *be, struct be_view o, struct be_view lse, struct b
     parallel_for((size_t)seqs.n * (size_t)K, 1, attention_part, &t);
 }
 
+/* y [keys, E] += a^T x for the lower triangle of a tile: a [n, keys], whose row i ends with key keys - n + i; x [n, E].
+ * Each element takes its rows one after the other, four a time to spare loads and stores. */
+static void add_transposed(float *y, const float *a, const float *x, int n, int keys, int E)
+{
+    const size_t e = (size_t)E, ld = (size_t)keys;
+    for (int j = 0; j < keys; j++) {
+        float *yj = y + (size_t)j * e;
+        int i = j - (keys - n) > 0 ? j - (keys - n) : 0;
+        for (; i + 4 <= n; i += 4) {
+            const float *ai = a + (size_t)i * ld + (size_t)j, *xi = x + (size_t)i * e;
+            const float a0 = ai[0], a1 = ai[ld], a2 = ai[2 * ld], a3 = ai[3 * ld];
+            for (size_t c = 0; c < e; c++)
+                yj[c] = yj[c] + a0 * xi[c] + a1 * xi[e + c] + a2 * xi[2 * e + c] + a3 * xi[3 * e + c];
+        }
+        for (; i < n; i++) {
+            const float ai = a[(size_t)i * ld + (size_t)j];
+            for (size_t c = 0; c < e; c++)
+                yj[c] += ai * x[(size_t)i * e + c];
+        }
+    }
+}
+
 /* One query head's dq, and its dk, dv [T, E] (fp32 sums over the query tiles, in order). */
 static void backward_head(const struct attention_args *t, struct span sp, int head, const float *k, const float *v, float *dk,
                           float *dv, float *work)
@@ -158,15 +180,8 @@ static void backward_head(const struct attention_args *t, struct span sp, int he
         float *dq = o; /* o is used up */
         cpu_gemm(false, n, E, keys, dS, keys, k, E, 0, dq, E);
         write_head(t->dq, dq, first, n, t->H, head, E);
-        /* dk += dS^T q, dv += P^T dout: row by row of the tile, which is the transpose without moving it */
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j <= q0 + i; j++) {
-                const float a = dS[(size_t)i * (size_t)keys + (size_t)j], b = P[(size_t)i * (size_t)keys + (size_t)j];
-                for (int c = 0; c < E; c++) {
-                    dk[j * E + c] += a * q[i * E + c];
-                    dv[j * E + c] += b * dout[i * E + c];
-                }
-            }
+        add_transposed(dk, dS, q, n, keys, E);
+        add_transposed(dv, P, dout, n, keys, E);
     }
 }
 
