@@ -33,7 +33,7 @@ LIB_O  := $(patsubst %,$B/%.o,$(wildcard lib/*.c))
 STAGES := $(basename $(notdir $(wildcard stages/*.c)))
 BINS   := $(STAGES:%=$B/%)
 MAIN_O := $(STAGES:%=$B/stages/%.c.o)
-UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops/test_*.c))
+UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/parity/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
 .PHONY: all check check-asan fuzz bench lint clean FORCE
