@@ -207,7 +207,7 @@ static int store_records(struct run *t, const struct block *b, size_t seq_sum_of
     t->ops->get(t->be, sum, (struct be_view){t->seq_sum, seq_sum_offset, DT_F64}, n);
     int rc = t->ops->sync(t->be, e);
     for (int i = 0; i < t->set->n && !rc; i++)
-        for (int u = 0; u < t->n_units && !rc; u++)
+        for (int u = t->n_units - 1; u >= 0 && !rc; u--) /* as gradients flow: the first that is not finite is the cause */
             for (int s = 0; s < b->n_seqs && b->first_seq + s < t->r->n_scored_seqs && !rc; s++) {
                 const double x = sum[((size_t)i * U + (size_t)u) * S + (size_t)s];
                 const size_t seq = (size_t)(b->first_seq + s);
