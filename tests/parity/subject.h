@@ -3,6 +3,7 @@
  * is a BUG: the tests have nothing to say then. */
 #ifndef SUBJECT_H
 #define SUBJECT_H
+#include <math.h>
 #include <string.h>
 
 #include "calib.h"
