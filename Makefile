@@ -45,8 +45,9 @@ say  = $(if $(V),,@printf '  %-9s %s\n' $1 '$2')
 
 # stamp,FILE,TEXT: while the Makefile is read, rewrite FILE only if TEXT changed (keeps -n and -q exact)
 stamp = $(shell mkdir -p $(dir $1))$(if $(subst x$(strip $(file <$1))x,,x$(strip $2)x),$(file >$1,$(strip $2)))
-$(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(CFLAGS))
-$(call stamp,$B/ld.flags,$(CC) $(CFLAGS) $(LDFLAGS) $(LDLIBS))
+# (without the directory, so that a tree may be moved or copied with what it has built)
+$(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(subst $(CURDIR),,$(CFLAGS)))
+$(call stamp,$B/ld.flags,$(CC) $(subst $(CURDIR),,$(CFLAGS)) $(LDFLAGS) $(LDLIBS))
 $(call stamp,$B/commit,$(or $(shell git rev-parse HEAD 2>/dev/null),unknown))
 
 # Libraries are looked for when they are needed, never while the Makefile is read; `deps` comes first when it is asked for.
