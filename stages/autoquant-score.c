@@ -13,6 +13,7 @@ static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *pa
 static const char *granularity = "default";
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
+static bool print_backend;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
@@ -21,6 +22,7 @@ static const struct cli_option options[] = {
      "score the pair of file PAIR and write scores.json and\nrecords.safetensors into DIR; may be given many times: all\n"
      "cells are scored in one pass over the model", 0, 0},
     {"backend", 0, CLI_STRING, &backend, "NAME", "auto, cpu, or ref (plain double, slow, the oracle)", 0, 0},
+    {"print-backend", 0, CLI_FLAG, &print_backend, NULL, "print which backend NAME stands for, and stop", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
     {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
     {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
@@ -37,8 +39,9 @@ static const struct tool tool = {
     .usage = "--lm lm.json --calib calib.safetensors --cell PAIR.yaml=DIR [--cell ...]",
     .options = options,
     .operands = "argument",
-    .example = "tmp/build/release/autoquant-score --lm tmp/example/lm.json --calib tmp/example/calib.safetensors "
-               "--cell conf/quant_pair/fp8_fp16.yaml=tmp/example/fp8_fp16",
+    .details = "lm.json comes from extract-lm, calib.safetensors from calib-pack.",
+    .example = "autoquant-score --lm tmp/lm.json --calib tmp/calib.safetensors "
+               "--cell conf/quant_pair/fp8_fp16.yaml=tmp/fp8_fp16",
 };
 
 struct cell {
@@ -101,10 +104,10 @@ static int write_cell(const struct scores_source *s, const struct cell *cell, st
     return rc;
 }
 
-static int score(const struct lm *lm, const struct calib *c, struct cell *cell, const struct replay_set *set, struct err *e)
+static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, struct cell *cell,
+                 const struct replay_set *set, struct err *e)
 {
-    const struct be_ops *ops = be_find(backend, e);
-    if (!ops || check_options(c, e))
+    if (check_options(c, e))
         return -1;
     const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks};
     struct scorer_result r;
@@ -126,10 +129,24 @@ static int score(const struct lm *lm, const struct calib *c, struct cell *cell, 
     return rc;
 }
 
+static int print_line(const char *text, struct err *e)
+{
+    struct io_out out;
+    if (io_out_open(&out, NULL, e))
+        return -1;
+    fprintf(out.f, "%s\n", text);
+    return io_out_commit(&out, e);
+}
+
 static int run(const char *const *operand, int n, struct err *e)
 {
     (void)operand;
     (void)n;
+    const struct be_ops *ops = be_find(backend, e);
+    if (!ops)
+        return -1;
+    if (print_backend)
+        return print_line(ops->name, e);
     if (!lm_path || !calib_path || !cells.n)
         return err_set(e, ERR_CONFIG, "--lm, --calib and at least one --cell are needed; see autoquant-score --help");
     parallel_init((int)threads);
@@ -138,7 +155,7 @@ static int run(const char *const *operand, int n, struct err *e)
     struct lm lm = {0};
     struct calib c = {0};
     int rc = parse_cells(cell, &set, e) || lm_load(&lm, lm_path, e) || calib_load(&c, calib_path, e) ||
-             score(&lm, &c, cell, &set, e) ? -1 : 0;
+             score(ops, &lm, &c, cell, &set, e) ? -1 : 0;
     lm_free(&lm);
     calib_free(&c);
     for (size_t i = 0; i < cells.n; i++)
