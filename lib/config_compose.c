@@ -175,10 +175,17 @@ static int read_pair(struct config *c, const char *conf, const char *name, struc
 
 /* ---- dataset ---- */
 
+/* The name that a path suggests: names have no '.' or '-' in front, paths may. */
+static int set_name(struct config *c, enum config_id id, const char *suggested, const char *where, struct err *e)
+{
+    const char *name = suggested + strspn(suggested, ".-");
+    return config_set(c, id, *name ? name : "unnamed", where, e);
+}
+
 /* A name not given by the file is the file's own. */
 static int default_name(struct config *c, enum config_id id, char *name, const char *where, struct err *e)
 {
-    const int rc = c->value[id] ? 0 : config_set(c, id, name, where, e);
+    const int rc = c->value[id] ? 0 : set_name(c, id, name, where, e);
     free(name);
     return rc;
 }
@@ -269,7 +276,7 @@ static int set_model(struct config *c, const char *path, char *name, struct err 
     char *trimmed = xstrndup(path, n);
     int rc = config_set(c, CFG_MODEL_PATH, trimmed, "the model", e);
     if (!rc)
-        rc = config_set(c, CFG_MODEL_NAME, name, trimmed, e);
+        rc = set_name(c, CFG_MODEL_NAME, name, trimmed, e);
     free(trimmed);
     free(name);
     return rc;
