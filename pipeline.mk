@@ -2,12 +2,15 @@
 #
 # tmp/run/MODEL/                       lm.json, once per model
 # tmp/run/MODEL/DATASET-nN/            calib.safetensors, once per model, captions and size
-# tmp/run/MODEL/DATASET-nN/PAIR/GRAN/  one cell: composed-config.yaml, pair.yaml, args/, scores.json, records.safetensors,
-#                                      SCHEME_quant_manifest.json, per-layer-sensitivity.md, per-layer-sensitivity.json
+# tmp/run/MODEL/DATASET-nN/PAIR/GRAN/  one cell: scores.json, records.safetensors, SCHEME_quant_manifest.json,
+#                                      composed-config.yaml, per-layer-sensitivity.md, per-layer-sensitivity.json;
+#                                      config/ is what the next run will use, the rest what the last one used
 #
-# What makes a result stale is content: configuration is composed into args/STAGE files that change only when their text
-# does; models and captions enter through .id files that hold hashes; a tool enters through its .id (Makefile). So a
-# touched file, a comment or a default spelled out reruns nothing.
+# What makes a result stale is content: configuration is composed into files that change only when their text does;
+# models and captions enter through .id files that hold hashes; a tool enters through its .id (Makefile). So a touched
+# file, a comment or a default spelled out reruns nothing. Recipes that find out what is stale are marked `+`: -n and -q
+# run them too, and are exact. Files that one recipe makes together are .PRECIOUS: an error would delete all of them,
+# whichever it touched, and each is written beside and renamed anyway.
 
 PAIR        ?= fp4_fp8
 CALIB_N     ?= 128
@@ -20,77 +23,122 @@ MENU        ?= $(PAIR)
 BITS        ?= 8
 THREADS     ?= 0
 
-# A variable's text as one word of the shell, whatever it holds.
-quoted = '$(subst ','\'',$(value $1))'
+.PHONY: sensitivity recipe report where deps help
+asked    := $(or $(MAKECMDGOALS),all)
+run_asked := $(filter sensitivity recipe tmp/run/%,$(asked))
+
+# A variable's text as one word of the shell. What a makefile sets (config.mak) is expanded; what a user types is taken
+# as it is, so that a path may hold a $.
+given  = $(if $(filter file,$(origin $1)),$($1),$(value $1))
+quoted = '$(subst ','\'',$(call given,$1))'
+
+ifneq ($(run_asked)$(filter where,$(asked)),)
+# Most variables become parts of file names and words of recipes: they are plain. The others may hold anything on a line.
+plain := PAIR GRANULARITY CALIB_N BACKEND THREADS BITS MENU
+define newline
+
+
+endef
+misuse := $(foreach v,$(plain) MODEL DATASET SET LAUNCH,$(if $(findstring $(newline),$(value $v)),$v must be one line of text)) $(shell export LC_ALL=C; \
+  $(foreach v,$(plain),case $(call quoted,$v) in \
+    (''|-*|*[!A-Za-z0-9._/+$(if $(filter MENU,$v),\ )-]*) echo '$v must be plain: letters, digits, and any of . _ - + /'; exit;; esac;) \
+  $(foreach v,MODEL DATASET,case $(call quoted,$v) in ('') echo '$v must not be empty'; exit;; esac;) \
+  case $(call quoted,BITS) in (*[!0-9.]*|*.*.*|.) echo 'BITS must be a number, such as 6 or 4.5';; esac)
+$(if $(strip $(misuse)),$(error $(strip $(misuse))))
+
 # Directory names: a path or a Hugging Face id becomes its last part and a short hash of the whole.
-slug   = $(shell printf '%s\n' $(call quoted,$1) | { read -r v; case $$v in (*[!A-Za-z0-9._-]*) \
-           printf %s-%.8s "$$(printf %s "$${v%/}" | sed 's|.*/||; s|[^A-Za-z0-9._-]|_|g')" \
-           "$$(printf %s "$$v" | sha256sum)";; (*) printf %s "$$v";; esac; })
+slug = $(shell export LC_ALL=C; v=$(call quoted,$1); while [ "$${v%?/}" != "$$v" ]; do v=$${v%/}; done; \
+         case $$v in ([!A-Za-z0-9]*|*[!A-Za-z0-9._-]*) printf %.60s-%.8s \
+           "$$(printf %s "$${v##*/}" | tr -c A-Za-z0-9._- _)" "$$(printf %s "$$v" | sha256sum)";; \
+         (*) printf %s "$$v";; esac)
 MODEL_DIR := tmp/run/$(call slug,MODEL)
 DATA_DIR  := $(MODEL_DIR)/$(call slug,DATASET)-n$(CALIB_N)
 pair_name  = $(notdir $(patsubst %.yaml,%,$1))
 cell       = $(DATA_DIR)/$(call pair_name,$1)/$(GRANULARITY)
 manifest   = $(call cell,$1)/w$(subst _,_a,$(call pair_name,$1))_autoquant_lm_quant_manifest.json
 R         := $(call cell,$(PAIR))
+where:
+	@echo $R
+endif
+
+# Reading a pipeline only makes sense when one of its goals is asked for.
+ifneq ($(run_asked),)
+# One make at a time: two with different settings would take each other's. The lock is a process, so that a killed make
+# leaves none behind.
+busy := $(shell mkdir -p tmp/run && { flock 9; p=$$(cat tmp/run/.make); \
+  if [ "$$p" != $$PPID ] && [ "/proc/$$p/cwd" -ef . ] && cmp -s "/proc/$$p/comm" /proc/$$PPID/comm; then echo "$$p"; \
+  else echo $$PPID >tmp/run/.make; fi; } 2>/dev/null 9>>tmp/run/.make)
+$(if $(busy),$(error another make is at work in this tree (process $(busy)): wait for it or stop it))
 
 # The cells this make is about: the pair, or the menu where only a recipe is asked for.
-asked     := $(or $(MAKECMDGOALS),all)
 PAIRS_NOW := $(sort $(if $(filter-out recipe deps,$(asked)),$(PAIR)) $(if $(filter recipe,$(asked)),$(MENU)))
-CELLS     := $(foreach p,$(PAIRS_NOW),$(call cell,$p))
-
-.PHONY: sensitivity recipe report where deps help
-# Reading a pipeline only makes sense when one of its goals is asked for.
-ifneq ($(filter sensitivity recipe,$(asked))$(filter tmp/run/%,$(asked)),)
+CELLS     := $(sort $(foreach p,$(PAIRS_NOW),$(call cell,$p)))
+$(if $(filter $(words $(CELLS)),$(words $(PAIRS_NOW))),,$(error two pairs of the same name, in: $(PAIRS_NOW)))
 
 replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+# -n in a tree where this is not built yet
+needs   = [ -e $1 ] || exit 0;
 
 # ---- configuration, composed anew by every make; a file is touched only where its bytes change
-CONFIGS := $(foreach c,$(CELLS),$c/composed-config.yaml $c/pair.yaml $c/args/autoquant-score $c/args/manifest)
+CONFIGS := $(foreach f,composed-config.yaml pair.yaml args/autoquant-score args/manifest backend,$(CELLS:%=%/config/$f))
 SHARED  := $(MODEL_DIR)/extract-lm.args $(DATA_DIR)/calib-pack.args
-$(CONFIGS) $(SHARED) &: FORCE | $B/compose-config
-	+@set -e; mkdir -p $(DATA_DIR); $(foreach p,$(PAIRS_NOW),$B/compose-config --pair $p --model $(call quoted,MODEL) \
-	  --dataset $(call quoted,DATASET) --granularity $(GRANULARITY) --calib-n $(CALIB_N) --set $(call quoted,SET) \
-	  -o $(call cell,$p);) \
-	a=$(firstword $(CELLS))/args; \
+.PRECIOUS: $(CONFIGS) $(SHARED)
+$(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
+	+@$(call needs,$B/compose-config)$(call needs,$B/autoquant-score)set -e; \
+	b=$$($B/autoquant-score --print-backend --backend $(BACKEND) --threads $(THREADS)); \
+	$(foreach p,$(PAIRS_NOW),$B/compose-config --pair $p --model $(call quoted,MODEL) --dataset $(call quoted,DATASET) \
+	  --granularity $(GRANULARITY) --calib-n $(CALIB_N) --set $(call quoted,SET) -o $(call cell,$p)/config; \
+	  [ "$$b" = "$$(cat $(call cell,$p)/config/backend 2>&1)" ] || echo "$$b" >$(call cell,$p)/config/backend;) \
+	a=$(firstword $(CELLS))/config/args; \
 	cmp -s $$a/extract-lm $(MODEL_DIR)/extract-lm.args || cp $$a/extract-lm $(MODEL_DIR)/extract-lm.args; \
 	cmp -s $$a/calib-pack $(DATA_DIR)/calib-pack.args || cp $$a/calib-pack $(DATA_DIR)/calib-pack.args
-$(call stamp,$(DATA_DIR)/backend,$(BACKEND))
 
 # ---- the model: size and times of its files decide whether extract-lm looks again, its hashes what follows
 $(MODEL_DIR)/files.id: FORCE $(MODEL_DIR)/extract-lm.args
-	+@d=$$(tail -n 1 $(MODEL_DIR)/extract-lm.args); stat -L -c '%n %s %Y %i' "$$d"/config.json "$$d"/*.safetensors* >$@.new 2>&1; $(replace)
+	+@$(call needs,$(MODEL_DIR)/extract-lm.args)d=$$(tail -n 1 $(MODEL_DIR)/extract-lm.args); \
+	stat -L -c '%n %s %.9Y %i' "$$d"/config.json "$$d"/*.safetensors* >$@.new 2>&1; $(replace)
 $(MODEL_DIR)/lm.json: $(MODEL_DIR)/extract-lm.args $(MODEL_DIR)/files.id $B/extract-lm.id
 	$(call say,EXTRACT,$@)
 	$Q$B/extract-lm @$< -o $@
 $(MODEL_DIR)/lm.id: $(MODEL_DIR)/lm.json
-	+@jq -S 'del(.files)' $< >$@.new && { $(replace); }
+	+@$(call needs,$<)jq -S 'del(.files)' $< >$@.new && { $(replace); }
 
 # ---- the captions: packed again when captions or tokenizer change, scored again when the tokens do
 $(DATA_DIR)/text.id: FORCE $(DATA_DIR)/calib-pack.args
-	+@m=$$(sed -n 's/^--model=//p' $(DATA_DIR)/calib-pack.args); \
+	+@$(call needs,$(DATA_DIR)/calib-pack.args)m=$$(sed -n 's/^--model=//p' $(DATA_DIR)/calib-pack.args); \
 	cat "$$(tail -n 1 $(DATA_DIR)/calib-pack.args)" "$$m"/tokenizer.json "$$m"/tokenizer_config.json 2>&1 | sha256sum >$@.new; $(replace)
 $(DATA_DIR)/calib.safetensors: $(DATA_DIR)/calib-pack.args $(DATA_DIR)/text.id $B/calib-pack.id
 	$(call say,PACK,$@)
 	$Q$B/calib-pack @$< -o $@
 $(DATA_DIR)/calib.id: $(DATA_DIR)/calib.safetensors
-	+@head -c 65536 $< | grep -a -o '"tokens_sha256":"[0-9a-f]*"' >$@.new && { $(replace); }
+	+@$(call needs,$<)head -c 65536 $< | grep -a -o '"tokens_sha256":"[0-9a-f]*"' >$@.new && { $(replace); }
 
-# ---- scores: all stale cells of this make in one process and one pass over the model
-SCORES     := $(CELLS:%=%/scores.json)
-SCORE_DEPS := $(MODEL_DIR)/lm.id $(DATA_DIR)/calib.id $(DATA_DIR)/backend $B/autoquant-score.id
-$(SCORES) &: $(SCORE_DEPS) $(CELLS:%=%/pair.yaml) $(CELLS:%=%/args/autoquant-score) | $(MODEL_DIR)/lm.json $(DATA_DIR)/calib.safetensors
-	$Qset --; for c in $(CELLS); do \
-	  for d in $(SCORE_DEPS) $$c/pair.yaml $$c/args/autoquant-score; do \
-	    if [ ! -e $$c/scores.json ] || [ $$d -nt $$c/scores.json ]; then set -- "$$@" --cell $$c/pair.yaml=$$c; break; fi; done; done; \
-	[ $$# = 0 ] || { set -- $B/autoquant-score --lm $(MODEL_DIR)/lm.json --calib $(DATA_DIR)/calib.safetensors \
-	  --backend $(BACKEND) --threads $(THREADS) @$(firstword $(CELLS))/args/autoquant-score "$$@"; \
-	  $(if $(V),,printf '  %-9s %s\n' SCORE $(DATA_DIR);) $(LAUNCH) "$$@"; }
+# ---- scores: all stale cells of this make in one process and one pass over the model. They are the one costly result,
+# so times do not count: scores.key is the hash of what they were made from, scores.due that of what they would be made
+# from now, with an old date where both are equal.
+define due_rule
+$1/scores.due: FORCE $(MODEL_DIR)/lm.id $(DATA_DIR)/calib.id $B/autoquant-score.id \
+               $1/config/pair.yaml $1/config/args/autoquant-score $1/config/backend
+	+@$(call needs,$1)cat $$(filter-out FORCE,$$^) 2>&1 | sha256sum >$$@; ! cmp -s $$@ $1/scores.key || touch -d 2000-01-01 $$@
+endef
+$(foreach c,$(CELLS),$(eval $(call due_rule,$c)))
+SCORES := $(CELLS:%=%/scores.json) $(CELLS:%=%/records.safetensors)
+.PRECIOUS: $(SCORES)
+$(SCORES) &: $(CELLS:%=%/scores.due) | $(MODEL_DIR)/lm.json $(DATA_DIR)/calib.safetensors
+	$Qset --; due=; for c in $(CELLS); do \
+	  if [ ! -e $$c/scores.json ] || [ ! -e $$c/records.safetensors ] || [ $$c/scores.due -nt $$c/scores.json ]; then \
+	    due="$$due $$c"; set -- "$$@" --cell $$c/config/pair.yaml=$$c; rm -f $$c/scores.key; fi; done; \
+	[ $$# != 0 ] || exit 0; set -- $B/autoquant-score --lm $(MODEL_DIR)/lm.json --calib $(DATA_DIR)/calib.safetensors \
+	  --backend $(BACKEND) --threads $(THREADS) @$(firstword $(CELLS))/config/args/autoquant-score "$$@"; \
+	$(if $(V),,printf '  %-9s %s\n' SCORE $(DATA_DIR);) $(LAUNCH) "$$@" && for c in $$due; do cp $$c/scores.due $$c/scores.key; done
 
 # ---- manifest and reports of a cell
 define cell_rules
-$(call manifest,$1): $(call cell,$1)/scores.json $(MODEL_DIR)/lm.id $(call cell,$1)/args/manifest $B/manifest.id | $(MODEL_DIR)/lm.json
+$(call manifest,$1): $(call cell,$1)/scores.json $(MODEL_DIR)/lm.id $(call cell,$1)/config/args/manifest $B/manifest.id | $(MODEL_DIR)/lm.json
 	$$(call say,MANIFEST,$$@)
-	$Q$B/manifest @$(call cell,$1)/args/manifest --lm $(MODEL_DIR)/lm.json -o $$@ $$<
+	$Q$B/manifest @$(call cell,$1)/config/args/manifest --lm $(MODEL_DIR)/lm.json -o $$@ $$<
+$(call cell,$1)/composed-config.yaml: $(call cell,$1)/config/composed-config.yaml | $(call manifest,$1)
+	@cp $$< $$@.new && mv $$@.new $$@
 $(call cell,$1)/per-layer-sensitivity.json: $(call manifest,$1) $B/report-json.id
 	$$(call say,REPORT,$$@)
 	$Q$B/report-json -o $$@ $$<
@@ -100,27 +148,29 @@ $(call cell,$1)/per-layer-sensitivity.md: $(call manifest,$1) $(call cell,$1)/co
 	@jq -r '"most sensitive to $(call pair_name,$1):", (.layer_sensitivity[:5][] | "  \(.sensitivity)  \(.layer)"), "budget of \(.scheme.auto_quantize_bits) bits: score \(.autoquant_state.score) at \(.autoquant_state.constraints.effective_bits) bits"' $(call cell,$1)/per-layer-sensitivity.json
 endef
 $(foreach p,$(PAIRS_NOW),$(eval $(call cell_rules,$p)))
+
+# `+`, so that -q still says whether anything is stale
+results = +@$(if $(findstring q,$(firstword -$(MAKEFLAGS))),:,printf '  %-9s %s\n' RESULT $1)
 sensitivity: $R/per-layer-sensitivity.md $R/per-layer-sensitivity.json
+	$(call results,$R)
 
 # ---- the best mix of the menu's pairs under a budget
-RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(call pair_name,$(MENU))))-$(GRANULARITY)-$(BITS)bits.json
-$(RECIPE): $(foreach p,$(MENU),$(call cell,$p)/scores.json) $(MODEL_DIR)/lm.id $B/recipe-search.id | $(MODEL_DIR)/lm.json
+RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(sort $(call pair_name,$(MENU)))))-$(GRANULARITY)-$(BITS)bits.json
+$(RECIPE): $(foreach p,$(sort $(MENU)),$(call cell,$p)/scores.json) $(MODEL_DIR)/lm.id $B/recipe-search.id | $(MODEL_DIR)/lm.json
 	$(call say,SEARCH,$@)
 	$Q$B/recipe-search --lm $(MODEL_DIR)/lm.json --bits $(BITS) -o $@ $(filter %/scores.json,$^)
 	@jq -r '"score \(.score) at \(.effective_bits) effective bits (budget \(.adjusted_bits)):", (.menu[] | "  \(.groups) groups  \(.pair)")' $@
 recipe: $(RECIPE)
+	$(call results,$(RECIPE))
 endif
 
 # Reports again from every manifest under tmp/run; never scores.
-report: $B/report-md $B/report-json
+report: $B/report-md $B/report-json | $(filter sensitivity recipe,$(asked))
 	@n=0; for m in $$(find tmp/run -name '*_quant_manifest.json' 2>/dev/null | sort); do \
 	  d=$$(dirname $$m); c=; [ ! -e $$d/composed-config.yaml ] || c="--composed $$d/composed-config.yaml"; \
 	  $B/report-md $$c -o $$d/per-layer-sensitivity.md $$m && $B/report-json -o $$d/per-layer-sensitivity.json $$m || exit; \
 	  echo "$$d/per-layer-sensitivity.md"; n=$$((n + 1)); done; \
 	[ $$n != 0 ] || { echo 'report: no manifest under tmp/run yet; `make sensitivity` makes one' >&2; exit 1; }
-
-where:
-	@echo $R
 
 deps:
 	@sh conf/install-packages.sh
