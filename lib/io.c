@@ -177,6 +177,21 @@ static int open_locked(const char *tmp, const char *path, struct err *e)
     return err_set(e, ERR_IO, "another process keeps writing '%s'", path);
 }
 
+/* A device or a pipe is written to: a rename would put a file in its place, as root /dev/null itself. */
+static int open_special(struct io_out *o, const char *path, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!f) {
+        err_set(e, ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    *o = (struct io_out){.f = f, .path = xstrdup(path)};
+    return 0;
+}
+
 int io_out_open(struct io_out *o, const char *path, struct err *e)
 {
     *o = (struct io_out){0};
@@ -184,6 +199,9 @@ int io_out_open(struct io_out *o, const char *path, struct err *e)
         o->f = stdout;
         return 0;
     }
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        return open_special(o, path, e);
     if (io_make_parents(path, e))
         return -1;
     char *tmp = xasprintf("%s.tmp", path);
@@ -219,7 +237,7 @@ int io_out_commit(struct io_out *o, struct err *e)
     errno = 0;
     int bad = fflush(o->f) || ferror(o->f);
     /* the write that failed may be long past, and errno with it: one more byte to a file that is dropped says why */
-    if (bad && !errno && o->path && write(fileno(o->f), "", 1) == 1)
+    if (bad && !errno && o->tmp && write(fileno(o->f), "", 1) == 1)
         errno = EIO;
     if (!bad && o->path)
         bad = fsync(fileno(o->f)) && errno != EINVAL && errno != EROFS;
@@ -228,7 +246,7 @@ int io_out_commit(struct io_out *o, struct err *e)
         bad = 1;
         why = errno;
     }
-    if (!bad && o->path && rename(o->tmp, o->path) < 0) {
+    if (!bad && o->tmp && rename(o->tmp, o->path) < 0) {
         bad = 1;
         why = errno;
     }
@@ -245,7 +263,8 @@ void io_out_abort(struct io_out *o)
 {
     if (o->f && o->path) {
         fclose(o->f);
-        unlink(o->tmp);
+        if (o->tmp)
+            unlink(o->tmp);
     }
     out_free(o);
 }

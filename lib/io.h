@@ -28,7 +28,8 @@ struct io_out {
     char *path, *tmp;
 };
 
-/* Open an output; path NULL or "-" is standard output. Parent directories are made. */
+/* Open an output; path NULL or "-" is standard output. Parent directories are made. A device or a pipe that is there is
+ * written to as it is. */
 int io_out_open(struct io_out *o, const char *path, struct err *e) MUST_CHECK;
 /* Flush, sync, close, rename. On failure (a full disk, say) the target stays as it was and the .tmp is removed. */
 int io_out_commit(struct io_out *o, struct err *e) MUST_CHECK;

@@ -1,5 +1,7 @@
 /* err, mem, io, json, sha256, num, parallel: what everything else stands on. */
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -106,6 +108,24 @@ static void is_file(const char *path, const char *want, const char *name)
         data = xstrdup(e.msg);
     is_str(data, want, name);
     free(data);
+}
+
+/* Under root a rename would put a file in the place of a device. */
+static void test_special_outputs(void)
+{
+    struct err e = {0};
+    struct io_out o;
+    char *pipe_path = io_join(dir, "pipe"), got[8] = "";
+    struct stat st;
+    const int fd = mkfifo(pipe_path, 0600) ? -1 : open(pipe_path, O_RDWR | O_NONBLOCK);
+    write_text(pipe_path, "text");
+    ok(read(fd, got, sizeof got) == 4 && !memcmp(got, "text", 4), "a pipe is written to");
+    ok(!io_out_open(&o, pipe_path, &e), "open a pipe");
+    io_out_abort(&o);
+    ok(!stat(pipe_path, &st) && S_ISFIFO(st.st_mode), "a pipe stays a pipe");
+    ok(io_out_open(&o, dir, &e) == -1 && e.code == ERR_IO, "a directory as output: %s", e.msg);
+    close(fd);
+    free(pipe_path);
 }
 
 static void test_io(void)
@@ -451,6 +471,7 @@ int main(void)
         return 1;
     test_err();
     test_mem();
+    test_special_outputs();
     test_io();
     test_repr();
     test_json_print();
