@@ -93,11 +93,14 @@ static int refuse_name(const char *conf, const char *group, const char *name, co
     return -1;
 }
 
+/* `also` says in which other way the name could have been one. A path is never the name of a file of the group. */
 static int refuse_missing(const char *conf, const char *group, const char *name, const char *also, struct err *e)
 {
-    char *what = xasprintf("no %s '%s': %s/%s/%s.yaml does not exist%s", group, name, conf, group, name, also);
+    char *file = strchr(name, '/') ? xstrdup("") : xasprintf("%s/%s/%s.yaml does not exist", conf, group, name);
+    char *what = xasprintf("no %s '%s': %s%s%s", group, name, file, *file && *also ? " and " : "", also);
     refuse_name(conf, group, name, what, e);
     free(what);
+    free(file);
     return -1;
 }
 
@@ -164,7 +167,7 @@ static int read_pair(struct config *c, const char *conf, const char *name, struc
 {
     char *path = find_named(conf, "quant_pair", name);
     if (!path && !is_file(name))
-        return refuse_missing(conf, "quant_pair", name, " and it is not a file", e);
+        return refuse_missing(conf, "quant_pair", name, "it is not a file", e);
     struct pair p;
     const int rc = pair_load(&p, path ? path : name, e);
     if (!rc)
@@ -196,7 +199,7 @@ static int read_dataset(struct config *c, const char *conf, const char *name, st
     const char *path = named ? named : name;
     int rc;
     if (!named && !is_file(name))
-        rc = refuse_missing(conf, "dataset", name, " and it is not a file", e);
+        rc = refuse_missing(conf, "dataset", name, "it is not a file", e);
     else
         rc = is_yaml(path) ? config_read(c, "dataset", path, e) : config_set(c, CFG_DATASET_CAPTIONS, path, path, e);
     if (!rc)
@@ -226,12 +229,18 @@ static char *hub_dir(void)
     return xstrdup("~/.cache/huggingface/hub");
 }
 
+static bool is_hub_id(const char *s)
+{
+    const char *slash = strchr(s, '/');
+    return slash && slash != s && slash[1] && !strchr(slash + 1, '/') && s[0] != '.' && slash[1] != '.';
+}
+
 /* The snapshot of "org/name" that refs/main points to, or NULL. */
 static char *find_snapshot(const char *hub, const char *id)
 {
-    const char *slash = strchr(id, '/');
-    if (!slash || slash == id || !slash[1] || strchr(slash + 1, '/') || id[0] == '.' || slash[1] == '.')
+    if (!is_hub_id(id))
         return NULL;
+    const char *slash = strchr(id, '/');
     char *repo = xasprintf("%s/models--%.*s--%s", hub, (int)(slash - id), id, slash + 1);
     char *ref = io_join(repo, "refs/main"), *rev = NULL, *path = NULL;
     size_t n;
@@ -299,12 +308,12 @@ static int read_model(struct config *c, const char *conf, const char *name, stru
     if (snapshot)
         rc = set_model(c, snapshot, dir_name(name), e);
     else {
-        char *what =
-            xasprintf("no model '%s': %s/model/%s.yaml does not exist, '%s' is not a directory with a config.json, "
-                      "and the Hugging Face cache %s has no snapshot of it",
-                      name, conf, name, name, hub);
-        rc = refuse_name(conf, "model", name, what, e);
-        free(what);
+        char *cache = is_hub_id(name) ? xasprintf(", and the Hugging Face cache %s has no snapshot of it", hub)
+                                      : xstrdup("");
+        char *also = xasprintf("it is not a directory with a config.json%s", cache);
+        rc = refuse_missing(conf, "model", name, also, e);
+        free(also);
+        free(cache);
     }
     free(snapshot);
     free(hub);

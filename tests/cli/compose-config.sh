@@ -108,8 +108,11 @@ bad 2 'not an empty name' 'empty directory name' -o ''
 bad 2 "no quant_pair 'fp4_fp9': conf/quant_pair/fp4_fp9.yaml does not exist and it is not a file; did you mean 'fp4_" \
     'unknown pair' --pair fp4_fp9 --print
 bad 2 "no quant_pair '../model/tiny_qwen3_vl'" 'a name is not a path' --pair ../model/tiny_qwen3_vl --print
-bad 2 "conf/model/tiny_qwen3.yaml does not exist, 'tiny_qwen3' is not a directory with a config.json, and the Hugging" \
+bad 2 "no model 'tiny_qwen3': conf/model/tiny_qwen3.yaml does not exist and it is not a directory with a config.json" \
     'unknown model' --model tiny_qwen3 --print
+bad 2 "no model '$tmp/none': it is not a directory with a config.json" 'a path that is no model' \
+    --model "$tmp/none" --print
+bad 2 "no dataset '$tmp': it is not a file" 'a path that is no captions file' --dataset "$tmp" --print
 bad 2 "did you mean 'tiny_qwen3_vl'?" 'unknown model: suggestion' --model tiny_qwen3 --print
 bad 2 "no dataset 'none.txt': conf/dataset/none.txt.yaml does not exist and it is not a file" 'unknown dataset' \
     --dataset none.txt --print
