@@ -110,8 +110,8 @@ static int count(const struct captions *c, const char *path, int64_t *out, struc
 {
     const long want = max_samples != CLI_UNSET ? max_samples : print_ids ? (long)c->n : DEFAULT_SAMPLES;
     if (c->n < (size_t)want && !allow_short)
-        return err_set(e, ERR_CONFIG, "'%s' has %zu captions, %ld were asked for; --allow-short accepts it", path, c->n,
-                       want);
+        return err_set(e, ERR_CONFIG, "'%s' has %zu captions, %ld were asked for; --allow-short (with make: "
+                       "SET=\"dataset.allow_short=true\") accepts it", path, c->n, want);
     *out = c->n < (size_t)want ? (int64_t)c->n : want;
     return 0;
 }

@@ -78,7 +78,7 @@ run 2 "no output" "give -o" calib-pack -m $model "$dir/four.txt"
 run 2 "both outputs" "leave -o out" calib-pack -m $model --print-ids "$dir/four.txt" -o "$dir/x"
 run 2 "unknown padding" "'reference' or 'none'" calib-pack -m $model -p left "$dir/four.txt" -o "$dir/x"
 run 2 "no samples" "from 1 to" calib-pack -m $model -n 0 "$dir/four.txt" -o "$dir/x"
-run 2 "too few captions" "has 4 captions, 128 were asked for; --allow-short accepts it" \
+run 2 "too few captions" "has 4 captions, 128 were asked for; --allow-short (with make: SET=" \
     calib-pack -m $model "$dir/four.txt" -o "$dir/x"
 run 2 "unknown pad token" "no token 'nope'" calib-pack -m $model --pad-token nope -n 4 "$dir/four.txt" -o "$dir/x"
 run 2 "pad token beyond the vocabulary" "the pad token has id 2040" \
