@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 .DEFAULT_GOAL := all
 export LC_ALL := C
 $(if $(filter grouped-target,$(.FEATURES)),,$(error qsens needs GNU Make 4.3 or newer, this is $(MAKE_VERSION)))
+$(if $(and $(filter clean,$(MAKECMDGOALS)),$(filter-out clean,$(MAKECMDGOALS))),$(error clean goes alone: it removes \
+  what the other goals are about to use))
 -include config.mak
 
 # `CC ?= cc` would leave CC empty under --no-builtin-variables
@@ -52,10 +54,12 @@ $(call stamp,$B/commit,$(or $(shell git rev-parse HEAD 2>/dev/null),unknown))
 
 # Libraries are looked for when they are needed, never while the Makefile is read; `deps` comes first when it is asked for.
 $B/libraries.ok: tests/libraries.c $B/ld.flags | $(filter deps,$(MAKECMDGOALS))
-	@command -v $(firstword $(CC)) >/dev/null || { echo 'no C compiler ($(CC)): run `make deps`' >&2; exit 1; }
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $B/libraries $< $(LDLIBS) 2>$B/libraries.log || \
-	  { sed -n 's/.*error: \(.*\.h\): No such file.*/missing header \1/p; s/.*cannot find -l\(.*\)/missing library \1/p' \
-	    $B/libraries.log | sed 's/:.*//' | sort -u >&2; echo 'run `make deps` to install what is missing ($B/libraries.log has the details)' >&2; exit 1; }
+	@for p in $(firstword $(CC)) ar objcopy jq; do \
+	  command -v $$p >/dev/null || { echo "missing program $$p: run \`make deps\`" >&2; exit 1; }; done
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $B/libraries $< $(LDLIBS) 2>$B/libraries.log || { \
+	  sed -n "s/.*error: '*\([^ ':]*\.h\)'*\(:\| file not\).*/missing header \1: run \`make deps\`/p; \
+	    s/.*\(cannot\|unable to\) find \(library \)*-l\([^ :]*\).*/missing library \3: run \`make deps\`/p" $B/libraries.log | grep . || \
+	  { grep -m 1 -i error $B/libraries.log || echo '$(CC) failed'; echo '($B/libraries.log has it all)'; }; exit 1; } >&2
 	@touch $@
 
 $(LIB_O) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.ok
@@ -91,6 +95,8 @@ $(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
 	$Q$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
 CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
+# what a test needs to go on with this build in a copy of the tree
+export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' WERROR='$(WERROR)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
 check-asan:

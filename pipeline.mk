@@ -188,4 +188,7 @@ help:
 	  '  DATASET='$(call quoted,DATASET)'   a name in conf/dataset, or a captions file' \
 	  '  BACKEND=$(BACKEND)   auto, cpu or ref      THREADS=$(THREADS)   0 = all      GRANULARITY=$(GRANULARITY)' \
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: $B/compose-config --help-keys' \
-	  '  MENU=$(MENU)   BITS=$(BITS)   LAUNCH=$(LAUNCH)   prefix of heavy commands'
+	  '  MENU=$(MENU)   BITS=$(BITS)   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
+  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)   WERROR=$(WERROR)   V=$(V)' \
+  '  JOBS=$(or $(JOBS),2)   of check   SECONDS=$(or $(SECONDS),60)   of each fuzzer' \
+  'config.mak, where it is there, sets variables for every make in this directory.'
