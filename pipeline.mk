@@ -111,15 +111,16 @@ $(DATA_DIR)/calib.safetensors: $(DATA_DIR)/calib-pack.args $(DATA_DIR)/text.id $
 	$(call say,PACK,$@)
 	$Q$B/calib-pack @$< -o $@
 $(DATA_DIR)/calib.id: $(DATA_DIR)/calib.safetensors
-	+@$(call needs,$<)head -c 65536 $< | grep -a -o '"tokens_sha256":"[0-9a-f]*"' >$@.new && { $(replace); }
+	+@$(call needs,$<)head -c 65536 $< | grep -a -o '"\(tokens_sha256\|seq_len\)":"[0-9a-f]*"' >$@.new && { $(replace); }
 
 # ---- scores: all stale cells of this make in one process and one pass over the model. They are the one costly result,
-# so times do not count: scores.key is the hash of what they were made from, scores.due that of what they would be made
-# from now, with an old date where both are equal.
+# so times do not count: scores.key holds the hashes of what they were made from and of scores.json, scores.due those of
+# now, with an old date where both are equal.
 define due_rule
 $1/scores.due: FORCE $(MODEL_DIR)/lm.id $(DATA_DIR)/calib.id $B/autoquant-score.id \
                $1/config/pair.yaml $1/config/args/autoquant-score $1/config/backend
-	+@$(call needs,$1)cat $$(filter-out FORCE,$$^) 2>&1 | sha256sum >$$@; ! cmp -s $$@ $1/scores.key || touch -d 2000-01-01 $$@
+	+@$(call needs,$1){ cat $$(filter-out FORCE,$$^) | sha256sum; sha256sum <$1/scores.json; } >$$@ 2>/dev/null; \
+	! cmp -s $$@ $1/scores.key || touch -d 2000-01-01 $$@
 endef
 $(foreach c,$(CELLS),$(eval $(call due_rule,$c)))
 SCORES := $(CELLS:%=%/scores.json) $(CELLS:%=%/records.safetensors)
@@ -127,14 +128,16 @@ SCORES := $(CELLS:%=%/scores.json) $(CELLS:%=%/records.safetensors)
 $(SCORES) &: $(CELLS:%=%/scores.due) | $(MODEL_DIR)/lm.json $(DATA_DIR)/calib.safetensors
 	$Qset --; due=; for c in $(CELLS); do \
 	  if [ ! -e $$c/scores.json ] || [ ! -e $$c/records.safetensors ] || [ $$c/scores.due -nt $$c/scores.json ]; then \
-	    due="$$due $$c"; set -- "$$@" --cell $$c/config/pair.yaml=$$c; rm -f $$c/scores.key; fi; done; \
+	    due="$$due $$c"; set -- "$$@" --cell $$c/config/pair.yaml=$$c; fi; done; \
 	[ $$# != 0 ] || exit 0; set -- $B/autoquant-score --lm $(MODEL_DIR)/lm.json --calib $(DATA_DIR)/calib.safetensors \
 	  --backend $(BACKEND) --threads $(THREADS) @$(firstword $(CELLS))/config/args/autoquant-score "$$@"; \
-	$(if $(V),,printf '  %-9s %s\n' SCORE $(DATA_DIR);) $(LAUNCH) "$$@" && for c in $$due; do cp $$c/scores.due $$c/scores.key; done
+	$(if $(V),,printf '  %-9s %s\n' SCORE $(DATA_DIR);) $(LAUNCH) "$$@" && \
+	for c in $$due; do { head -n 1 $$c/scores.due; sha256sum <$$c/scores.json; } >$$c/scores.key; done
 
 # ---- manifest and reports of a cell
 define cell_rules
-$(call manifest,$1): $(call cell,$1)/scores.json $(MODEL_DIR)/lm.id $(call cell,$1)/config/args/manifest $B/manifest.id | $(MODEL_DIR)/lm.json
+$(call manifest,$1): $(call cell,$1)/scores.json $(call cell,$1)/records.safetensors $(MODEL_DIR)/lm.id \
+                     $(call cell,$1)/config/args/manifest $B/manifest.id | $(MODEL_DIR)/lm.json
 	$$(call say,MANIFEST,$$@)
 	$Q$B/manifest @$(call cell,$1)/config/args/manifest --lm $(MODEL_DIR)/lm.json -o $$@ $$<
 $(call cell,$1)/composed-config.yaml: $(call cell,$1)/config/composed-config.yaml | $(call manifest,$1)
