@@ -52,13 +52,14 @@ $(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(subst $(CURDIR),,$(CFLAGS)))
 $(call stamp,$B/ld.flags,$(CC) $(subst $(CURDIR),,$(CFLAGS)) $(LDFLAGS) $(LDLIBS))
 $(call stamp,$B/commit,$(or $(shell git rev-parse HEAD 2>/dev/null),unknown))
 
-# Libraries are looked for when they are needed, never while the Makefile is read; `deps` comes first when it is asked for.
+# Libraries are looked for when they are needed, never while the Makefile is read; `deps`, if asked for, comes first.
 $B/libraries.ok: tests/libraries.c $B/ld.flags | $(filter deps,$(MAKECMDGOALS))
 	@for p in $(firstword $(CC)) ar objcopy jq; do \
 	  command -v $$p >/dev/null || { echo "missing program $$p: run \`make deps\`" >&2; exit 1; }; done
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $B/libraries $< $(LDLIBS) 2>$B/libraries.log || { \
 	  sed -n "s/.*error: '*\([^ ':]*\.h\)'*\(:\| file not\).*/missing header \1: run \`make deps\`/p; \
-	    s/.*\(cannot\|unable to\) find \(library \)*-l\([^ :]*\).*/missing library \3: run \`make deps\`/p" $B/libraries.log | grep . || \
+	    s/.*\(cannot\|unable to\) find \(library \)*-l\([^ :]*\).*/missing library \3: run \`make deps\`/p" \
+	    $B/libraries.log | grep . || \
 	  { grep -m 1 -i error $B/libraries.log || echo '$(CC) failed'; echo '($B/libraries.log has it all)'; }; exit 1; } >&2
 	@touch $@
 
@@ -72,7 +73,8 @@ $B/libqsens.a: $(LIB_O)
 $(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
 	$(call say,LINK,$@)
 	$Q$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $< $B/libqsens.a $(LDLIBS)
-	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && rm $@.commit
+	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && \
+	  rm $@.commit
 	@mv $@.new $@
 # NAME.id changes only when generated code does: a comment or a commit never reruns a stage
 $(BINS:%=%.id): %.id: %
@@ -109,10 +111,12 @@ FUZZERS := $(REPLAY:%.replay=%.fuzz)
 $(FUZZERS): $B/t/fuzz/%.fuzz: tests/fuzz/%.c $(wildcard lib/*.c lib/*.h) | $B/libraries.ok
 	$(call say,FUZZER,$<)
 	$Qmkdir -p $(@D)
-	$Qclang $(CPPFLAGS) -Itests -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $< lib/*.c $(LDFLAGS) $(LDLIBS)
+	$Qclang $(CPPFLAGS) -Itests -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -pthread -o $@ $< lib/*.c \
+	  $(LDFLAGS) $(LDLIBS)
 fuzz: $(FUZZERS)
 	@for f in $(notdir $(FUZZERS:%.fuzz=%)); do echo "== $$f"; mkdir -p tmp/fuzz/$$f; \
-	  $B/t/fuzz/$$f.fuzz -max_total_time=$(or $(SECONDS),60) -timeout=10 -max_len=65536 tmp/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+	  $B/t/fuzz/$$f.fuzz -max_total_time=$(or $(SECONDS),60) -timeout=10 -max_len=65536 \
+	    tmp/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
 lint:
 	sh tests/lint.sh
 

@@ -29,22 +29,25 @@ run_asked := $(filter sensitivity recipe tmp/run/%,$(asked))
 
 # A variable's text as one word of the shell. What a makefile sets (config.mak) is expanded; what a user types is taken
 # as it is, so that a path may hold a $.
+# (Exported to recipes they would be expanded, too.)
+unexport MODEL DATASET SET
 given  = $(if $(filter file,$(origin $1)),$($1),$(value $1))
 quoted = '$(subst ','\'',$(call given,$1))'
 
 ifneq ($(run_asked)$(filter where,$(asked)),)
-# Most variables become parts of file names and words of recipes: they are plain. The others may hold anything on a line.
+# Most variables become parts of file names and words of recipes: they are plain. The others hold anything on a line.
 plain := PAIR GRANULARITY CALIB_N BACKEND THREADS BITS MENU
 define newline
 
 
 endef
-misuse := $(foreach v,$(plain) MODEL DATASET SET LAUNCH,$(if $(findstring $(newline),$(value $v)),$v must be one line of text)) $(shell export LC_ALL=C; \
-  $(foreach v,$(plain),case $(call quoted,$v) in \
-    (''|-*|*[!A-Za-z0-9._/+$(if $(filter MENU,$v),\ )-]*) echo '$v must be plain: letters, digits, and any of . _ - + /'; exit;; esac;) \
+one_line := $(foreach v,$(plain) MODEL DATASET SET LAUNCH,$(if $(findstring $(newline),$(value $v)),$v))
+misuse := $(or $(addsuffix $() must be one line of text,$(firstword $(one_line))),$(shell export LC_ALL=C; \
+  $(foreach v,$(plain),case $(call quoted,$v) in (''|-*|*[!A-Za-z0-9._/+$(if $(filter MENU,$v),\ )-]*) \
+    echo '$v must be plain: letters, digits, and any of . _ - + /'; exit;; esac;) \
   $(foreach v,MODEL DATASET,case $(call quoted,$v) in ('') echo '$v must not be empty'; exit;; esac;) \
-  case $(call quoted,BITS) in (*[!0-9.]*|*.*.*|.) echo 'BITS must be a number, such as 6 or 4.5';; esac)
-$(if $(strip $(misuse)),$(error $(strip $(misuse))))
+  case $(call quoted,BITS) in (*[!0-9.]*|*.*.*|.) echo 'BITS must be a number, such as 6 or 4.5';; esac))
+$(if $(misuse),$(error $(misuse)))
 
 # Directory names: a path or a Hugging Face id becomes its last part and a short hash of the whole.
 slug = $(shell export LC_ALL=C; v=$(call quoted,$1); while [ "$${v%?/}" != "$$v" ]; do v=$${v%/}; done; \
@@ -106,7 +109,8 @@ $(MODEL_DIR)/lm.id: $(MODEL_DIR)/lm.json
 # ---- the captions: packed again when captions or tokenizer change, scored again when the tokens do
 $(DATA_DIR)/text.id: FORCE $(DATA_DIR)/calib-pack.args
 	+@$(call needs,$(DATA_DIR)/calib-pack.args)m=$$(sed -n 's/^--model=//p' $(DATA_DIR)/calib-pack.args); \
-	cat "$$(tail -n 1 $(DATA_DIR)/calib-pack.args)" "$$m"/tokenizer.json "$$m"/tokenizer_config.json 2>&1 | sha256sum >$@.new; $(replace)
+	cat "$$(tail -n 1 $(DATA_DIR)/calib-pack.args)" "$$m"/tokenizer.json "$$m"/tokenizer_config.json 2>&1 | \
+	  sha256sum >$@.new; $(replace)
 $(DATA_DIR)/calib.safetensors: $(DATA_DIR)/calib-pack.args $(DATA_DIR)/text.id $B/calib-pack.id
 	$(call say,PACK,$@)
 	$Q$B/calib-pack @$< -o $@
@@ -135,22 +139,27 @@ $(SCORES) &: $(CELLS:%=%/scores.due) | $(MODEL_DIR)/lm.json $(DATA_DIR)/calib.sa
 	for c in $$due; do { head -n 1 $$c/scores.due; sha256sum <$$c/scores.json; } >$$c/scores.key; done
 
 # ---- manifest and reports of a cell
+2_digits = . * 100 | round / 100
+report_summary = "most sensitive to $1:", (.layer_sensitivity[:5][] | "  \(.sensitivity)  \(.layer)"), \
+  "budget of \(.scheme.auto_quantize_bits | $(2_digits)) bits: score \(.autoquant_state.score) at \
+  \(.autoquant_state.constraints.effective_bits | $(2_digits)) bits"
+# cell_rules,PAIR,DIRECTORY,MANIFEST
 define cell_rules
-$(call manifest,$1): $(call cell,$1)/scores.json $(call cell,$1)/records.safetensors $(MODEL_DIR)/lm.id \
-                     $(call cell,$1)/config/args/manifest $B/manifest.id | $(MODEL_DIR)/lm.json
+$3: $2/scores.json $2/records.safetensors $(MODEL_DIR)/lm.id $2/config/args/manifest $B/manifest.id \
+    | $(MODEL_DIR)/lm.json
 	$$(call say,MANIFEST,$$@)
-	$Q$B/manifest @$(call cell,$1)/config/args/manifest --lm $(MODEL_DIR)/lm.json -o $$@ $$<
-$(call cell,$1)/composed-config.yaml: $(call cell,$1)/config/composed-config.yaml | $(call manifest,$1)
+	$Q$B/manifest @$2/config/args/manifest --lm $(MODEL_DIR)/lm.json -o $$@ $$<
+$2/composed-config.yaml: $2/config/composed-config.yaml | $3
 	@cp $$< $$@.new && mv $$@.new $$@
-$(call cell,$1)/per-layer-sensitivity.json: $(call manifest,$1) $B/report-json.id
+$2/per-layer-sensitivity.json: $3 $B/report-json.id
 	$$(call say,REPORT,$$@)
 	$Q$B/report-json -o $$@ $$<
-$(call cell,$1)/per-layer-sensitivity.md: $(call manifest,$1) $(call cell,$1)/composed-config.yaml $B/report-md.id | $(call cell,$1)/per-layer-sensitivity.json
+$2/per-layer-sensitivity.md: $3 $2/composed-config.yaml $B/report-md.id | $2/per-layer-sensitivity.json
 	$$(call say,REPORT,$$@)
-	$Q$B/report-md --composed $(call cell,$1)/composed-config.yaml -o $$@ $$<
-	@jq -r '"most sensitive to $(call pair_name,$1):", (.layer_sensitivity[:5][] | "  \(.sensitivity)  \(.layer)"), "budget of \(.scheme.auto_quantize_bits) bits: score \(.autoquant_state.score) at \(.autoquant_state.constraints.effective_bits) bits"' $(call cell,$1)/per-layer-sensitivity.json
+	$Q$B/report-md --composed $2/composed-config.yaml -o $$@ $$<
+	@jq -r '$(call report_summary,$1)' $2/per-layer-sensitivity.json
 endef
-$(foreach p,$(PAIRS_NOW),$(eval $(call cell_rules,$p)))
+$(foreach p,$(PAIRS_NOW),$(eval $(call cell_rules,$(call pair_name,$p),$(call cell,$p),$(call manifest,$p))))
 
 # `+`, so that -q still says whether anything is stale
 results = +@$(if $(findstring q,$(firstword -$(MAKEFLAGS))),:,printf '  %-9s %s\n' RESULT $1)
@@ -159,10 +168,14 @@ sensitivity: $R/per-layer-sensitivity.md $R/per-layer-sensitivity.json
 
 # ---- the best mix of the menu's pairs under a budget
 RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(sort $(call pair_name,$(MENU)))))-$(GRANULARITY)-$(BITS)bits.json
-$(RECIPE): $(foreach p,$(sort $(MENU)),$(call cell,$p)/scores.json) $(MODEL_DIR)/lm.id $B/recipe-search.id | $(MODEL_DIR)/lm.json
+recipe_summary = "score \(.score) at \(.effective_bits | $(2_digits)) effective bits \
+  (budget \(.adjusted_bits | $(2_digits))):", \
+  (.menu[] | "  \(.groups) groups  \(.pair)")
+$(RECIPE): $(foreach p,$(sort $(MENU)),$(call cell,$p)/scores.json) $(MODEL_DIR)/lm.id $B/recipe-search.id | \
+           $(MODEL_DIR)/lm.json
 	$(call say,SEARCH,$@)
 	$Q$B/recipe-search --lm $(MODEL_DIR)/lm.json --bits $(BITS) -o $@ $(filter %/scores.json,$^)
-	@jq -r '"score \(.score) at \(.effective_bits) effective bits (budget \(.adjusted_bits)):", (.menu[] | "  \(.groups) groups  \(.pair)")' $@
+	@jq -r '$(recipe_summary)' $@
 recipe: $(RECIPE)
 	$(call results,$(RECIPE))
 endif
@@ -171,7 +184,8 @@ endif
 report: $B/report-md $B/report-json | $(filter sensitivity recipe,$(asked))
 	@n=0; for m in $$(find tmp/run -name '*_quant_manifest.json' 2>/dev/null | sort); do \
 	  d=$$(dirname $$m); c=; [ ! -e $$d/composed-config.yaml ] || c="--composed $$d/composed-config.yaml"; \
-	  $B/report-md $$c -o $$d/per-layer-sensitivity.md $$m && $B/report-json -o $$d/per-layer-sensitivity.json $$m || exit; \
+	  $B/report-md $$c -o $$d/per-layer-sensitivity.md $$m || exit; \
+	  $B/report-json -o $$d/per-layer-sensitivity.json $$m || exit; \
 	  echo "$$d/per-layer-sensitivity.md"; n=$$((n + 1)); done; \
 	[ $$n != 0 ] || { echo 'report: no manifest under tmp/run yet; `make sensitivity` makes one' >&2; exit 1; }
 
@@ -185,13 +199,14 @@ help:
 	  'make where                directory of the run' \
 	  'make deps                 install what is missing (Debian, Ubuntu)' \
 	  'make all | check | check-asan | bench | fuzz | lint | clean' '' 'variables (current value):' \
-	  '  PAIR=$(PAIR)   one of: $(basename $(notdir $(sort $(wildcard conf/quant_pair/*.yaml)))), or a file' \
+	  '  PAIR=$(PAIR)   a file, or one of:' '    $(basename $(notdir $(sort $(wildcard conf/quant_pair/*.yaml))))' \
 	  '  CALIB_N=$(CALIB_N)   captions to calibrate on: 16, 128, 512 or any number' \
 	  '  MODEL='$(call quoted,MODEL)'   a name in conf/model, a directory, or a Hugging Face id in the local cache' \
 	  '  DATASET='$(call quoted,DATASET)'   a name in conf/dataset, or a captions file' \
 	  '  BACKEND=$(BACKEND)   auto, cpu or ref      THREADS=$(THREADS)   0 = all      GRANULARITY=$(GRANULARITY)' \
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: $B/compose-config --help-keys' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
-  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)   WERROR=$(WERROR)   V=$(V)' \
+  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)' \
+  '  WERROR=$(WERROR)   1: warnings are errors   V=$(V)   1: print commands' \
   '  JOBS=$(or $(JOBS),2)   of check   SECONDS=$(or $(SECONDS),60)   of each fuzzer' \
   'config.mak, where it is there, sets variables for every make in this directory.'

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What make reruns, and nothing else: a table of edits and the stages that follow from each.
+# shellcheck disable=SC2016,SC2034 # edits are evaluated later
 . tests/pipe/scratch
 tree=$tmp/tree
 scratch_tree "$tree"
@@ -43,7 +44,7 @@ row 'second run' '' :
 
 # ---- edits that mean nothing
 fresh 'touched captions and configuration' '' 'touch conf/dataset/* conf/*/*.yaml'
-fresh 'comments' '' 'for f in preset/default autoquant/default quant_pair/fp4_fp8; do sed -i "1i # note" conf/$f.yaml; done'
+fresh 'comments' '' 'sed -i "1i # note" conf/preset/default.yaml conf/autoquant/*.yaml conf/quant_pair/*.yaml'
 fresh 'defaults spelled out' '' : SET='autoquant.dtype=bf16 autoquant.effective_bits=8 dataset.size=null' PAIR=fp4_fp8 \
     MODEL=tiny_qwen3_vl DATASET=sample_captions GRANULARITY=default
 fresh 'the backend that auto stands for' '' : BACKEND="$("$build/autoquant-score" --print-backend)"
@@ -55,7 +56,8 @@ rm config.mak
 fresh 'a caption among the first 16' "PACK $scored" 'sed -i "3s/^/Look: /" conf/dataset/sample_captions.txt'
 fresh 'a caption after them' 'PACK' 'sed -i "300s/^/Look: /" conf/dataset/sample_captions.txt'
 fresh 'budget' 'MANIFEST REPORT REPORT' : SET=autoquant.effective_bits=6
-fresh 'budget, in a file' 'MANIFEST REPORT REPORT' 'sed -i s/effective_bits:.*/effective_bits:\ 6/ conf/autoquant/default.yaml'
+fresh 'budget, in a file' 'MANIFEST REPORT REPORT' \
+    'sed -i "s/effective_bits:.*/effective_bits: 6/" conf/autoquant/default.yaml'
 fresh 'dtype' "$scored" : SET=autoquant.dtype=fp32
 fresh 'padding' "PACK $scored" : SET=autoquant.padding=none
 fresh 'length' "PACK $scored" : SET=dataset.seq_len=64
