@@ -109,6 +109,15 @@ static void print_options(const struct cli_option *o)
     }
 }
 
+/* Exit code of a program that has only printed. */
+static int flushed(void)
+{
+    if (!fflush(stdout) && !ferror(stdout))
+        return 0;
+    cli_note("cannot write 'standard output': %s", strerror(errno));
+    return 1;
+}
+
 static int print_help(const struct tool *t)
 {
     printf("%s - %s\n\nusage: %s %s\n\noptions:\n", t->name, t->summary, t->name, t->usage);
@@ -117,7 +126,7 @@ static int print_help(const struct tool *t)
     if (t->details)
         printf("\n%s\n", t->details);
     printf("\nexample:\n  %s\n\nexit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input\n", t->example);
-    return fflush(stdout) ? 1 : 0;
+    return flushed();
 }
 
 /* ---- parsing ---- */
@@ -294,9 +303,10 @@ int cli_main(const struct tool *t, cli_run_fn *run, int argc, char **argv)
     int code = 0;
     if (!rc && p.help)
         code = print_help(t);
-    else if (!rc && p.version)
+    else if (!rc && p.version) {
         printf("%s %s\n", t->name, version_text());
-    else {
+        code = flushed();
+    } else {
         if (!rc)
             rc = run(p.operand, p.n, &e);
         if (rc) {
