@@ -38,7 +38,7 @@ static void check_dot(const char *name, double x_sigma, double w_sigma, int spre
             float plain = 0;
             for (int k = 0; k < K; k++)
                 plain += x[k] * w[o][k];
-            wrong += !same_bits(got[o] + 0, tensor_core_dot(x, w[o], K) + 0); /* + 0: of zeros' signs nothing is said */
+            wrong += !same_bits(got[o] + 0, tensor_core_dot(x, 1, w[o], 1, K) + 0); /* + 0: of zeros' signs nothing is said */
             differ += !same_bits(got[o], plain);
         }
     }
@@ -143,7 +143,7 @@ static void check_fix(int K, bool outliers)
         c[O] = GUARD_VALUE;
         tensorcore_fix_row(c, O, x, p.x_length[i], p.w, (size_t)K, p.w_length, K);
         for (int o = 0; o < O; o++) {
-            const float gpu = tensor_core_dot(x, p.w + (size_t)o * (size_t)K, K);
+            const float gpu = tensor_core_dot(x, 1, p.w + (size_t)o * (size_t)K, 1, K);
             before += !same_bits(bf16_round(plain[o]), bf16_round(gpu));
             missed += !same_bits(bf16_round(c[o]) + 0, bf16_round(gpu) + 0);
             changed += !same_bits(c[o], plain[o]);
