@@ -351,8 +351,8 @@ static void case_fakequant(struct run *r, const struct dims *d)
 {
     const size_t n = mul(d->N, d->D);
     struct be_view x = norm_input(r, d), none = {0}, group = groups(r, d->N);
-    const double amax[GROUPS] = {100, 40, 0, NAN}; /* nothing clipped, much clipped, and the edges */
-    struct be_view per_group = given(r, DT_F32, amax, GROUPS), per_col = inout_of(r, DT_F32, (size_t)d->D, 1, 20);
+    const double maxima[GROUPS] = {100, 40, 0, NAN}; /* nothing clipped, much clipped, and the edges */
+    struct be_view per_group = given(r, DT_F32, maxima, GROUPS), per_col = inout_of(r, DT_F32, (size_t)d->D, 1, 20);
     double *col = side_get(&r->side, per_col, (size_t)d->D);
     for (size_t j = 0; j < (size_t)d->D; j++)
         col[j] = fabs(col[j]);
