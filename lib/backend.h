@@ -45,10 +45,9 @@ struct be_seqs {
 
 struct be_ops {
     const char *name;
-    /* Element types this implementation wants: for weights, and for sums over several calls. */
-    enum dtype weight_dtype, sum_dtype;
-    /* ... for activations in the modes bf16 and fp32. */
-    enum dtype act_bf16, act_fp32;
+    /* Element types this implementation wants in the modes bf16 and fp32, for weights and for activations; and for sums
+     * over several calls. */
+    enum dtype weight_bf16, weight_fp32, act_bf16, act_fp32, sum_dtype;
 
     /* ---- memory */
     struct be *(*open)(struct err *e);
@@ -60,6 +59,9 @@ struct be_ops {
     void (*get)(struct be *, void *dst, struct be_view src, size_t n);
     /* dst[n] = src[n] from host memory of type `from`, rounded to bf16 on the way if round_bf16. dst: F32 or act type. */
     void (*load)(struct be *, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16);
+    /* The same for rows: dst [n, D] = row[i] of the matrix at src, i < n. row is host memory. */
+    void (*load_rows)(struct be *, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n, int D,
+                      bool round_bf16);
     /* dst[n] = src[n], rounded to dst's type. */
     void (*convert)(struct be *, struct be_view dst, struct be_view src, size_t n);
     void (*zero)(struct be *, struct be_view dst, size_t n);

@@ -125,6 +125,14 @@ static void cpu_load(struct be *be, struct be_view dst, const void *src, enum dt
     parallel_for(n, 1 << 16, load_part, &a);
 }
 
+static void cpu_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
+                          int D, bool round_bf16)
+{
+    for (int i = 0; i < n; i++)
+        cpu_load(be, be_at(dst, (size_t)i * (size_t)D), (const char *)src + (size_t)row[i] * (size_t)D * dtype_size(from), from,
+                 (size_t)D, round_bf16);
+}
+
 struct convert_args {
     struct be_view dst, src;
 };
@@ -287,7 +295,8 @@ void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct b
 
 const struct be_ops be_cpu_ops = {
     .name = "cpu",
-    .weight_dtype = DT_F32,
+    .weight_bf16 = DT_F32,
+    .weight_fp32 = DT_F32,
     .sum_dtype = DT_F32,
     .act_bf16 = DT_BF16,
     .act_fp32 = DT_F32,
@@ -298,6 +307,7 @@ const struct be_ops be_cpu_ops = {
     .put = cpu_put,
     .get = cpu_get,
     .load = cpu_load,
+    .load_rows = cpu_load_rows,
     .convert = cpu_convert,
     .zero = cpu_zero,
     .sync = cpu_sync,

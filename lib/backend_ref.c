@@ -76,6 +76,14 @@ static void ref_load(struct be *be, struct be_view dst, const void *src, enum dt
     }
 }
 
+static void ref_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
+                          int D, bool round_bf16)
+{
+    for (int i = 0; i < n; i++)
+        ref_load(be, be_at(dst, at2(i, 0, D)), (const char *)src + at2(row[i], 0, D) * dtype_size(from), from, (size_t)D,
+                 round_bf16);
+}
+
 static void ref_convert(struct be *be, struct be_view dst, struct be_view src, size_t n)
 {
     (void)be;
@@ -319,7 +327,8 @@ static void ref_segment_sum(struct be *be, struct be_view out, struct be_view x,
 
 const struct be_ops be_ref_ops = {
     .name = "ref",
-    .weight_dtype = DT_F32,
+    .weight_bf16 = DT_F32,
+    .weight_fp32 = DT_F32,
     .sum_dtype = DT_F64,
     .act_bf16 = DT_BF16,
     .act_fp32 = DT_F64,
@@ -330,6 +339,7 @@ const struct be_ops be_ref_ops = {
     .put = ref_put,
     .get = ref_get,
     .load = ref_load,
+    .load_rows = ref_load_rows,
     .convert = ref_convert,
     .zero = ref_zero,
     .sync = ref_sync,

@@ -45,10 +45,11 @@ void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, 
                    int max_rows, int max_in, int max_out, size_t max_weight)
 {
     *r = (struct replayer){.ops = ops, .be = be, .set = set, .bf16 = bf16, .act = bf16 ? ops->act_bf16 : ops->act_fp32,
+                           .weight = bf16 ? ops->weight_bf16 : ops->weight_fp32,
                            .max_rows = max_rows};
     const size_t size = dtype_size(r->act);
     r->act_stride = (size_t)max_rows * (size_t)max_in;
-    r->weight_buf = ops->alloc(be, max_weight * dtype_size(ops->weight_dtype));
+    r->weight_buf = ops->alloc(be, max_weight * dtype_size(r->weight));
     r->act_buf = ops->alloc(be, (size_t)set->n_act * r->act_stride * size);
     r->out_buf = ops->alloc(be, (size_t)max_rows * (size_t)max_out * size);
     r->amax_buf = ops->alloc(be, (size_t)max_in * sizeof(float));
@@ -102,7 +103,7 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
         const struct quantizer *q = &r->set->weight[k];
         struct be_view wq = w;
         if (q->format != QF_NONE) {
-            wq = (struct be_view){r->weight_buf, 0, r->ops->weight_dtype};
+            wq = (struct be_view){r->weight_buf, 0, r->weight};
             r->ops->fakequant(r->be, wq, w, q, q->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I, r->bf16);
         }
         for (int i = 0; i < r->set->n; i++) {

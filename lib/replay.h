@@ -32,7 +32,7 @@ struct replayer {
     struct be *be;
     const struct replay_set *set;
     bool bf16;
-    enum dtype act;
+    enum dtype act, weight;
     int max_rows;
     struct be_buf *weight_buf, *act_buf, *out_buf, *amax_buf;
     size_t act_stride;     /* elements between the quantized inputs of two activation quantizers */

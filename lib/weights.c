@@ -47,14 +47,15 @@ int weights_open(struct weights *w, const struct be_ops *ops, struct be *be, con
         weights_close(w);
         return -1;
     }
-    const size_t size = dtype_size(ops->weight_dtype);
+    w->type = bf16 ? ops->weight_bf16 : ops->weight_fp32;
+    const size_t size = dtype_size(w->type);
     size_t n = 0;
     for (size_t i = 0; i < N_LAYER_ROLES; i++)
         n += elements(lm_tensor_of(lm, layer_roles[i], 0));
     w->layer_buf = ops->alloc(be, n * size);
     n = 0;
     for (size_t i = 0; i < N_LAYER_ROLES; i++) {
-        w->role[layer_roles[i]] = (struct be_view){w->layer_buf, n * size, ops->weight_dtype};
+        w->role[layer_roles[i]] = (struct be_view){w->layer_buf, n * size, w->type};
         n += elements(lm_tensor_of(lm, layer_roles[i], 0));
     }
     const int64_t D = lm->config.hidden_size, V = lm->config.vocab_size, rows = HEAD_BLOCK_ELEMENTS / D;
@@ -107,15 +108,12 @@ void weights_wait(struct weights *w, int layer)
 void weights_embed(struct weights *w, struct be_view dst, const int32_t *ids, int n)
 {
     const struct lm_tensor *t = lm_tensor_of(w->lm, ROLE_EMBED, -1);
-    const size_t D = (size_t)w->lm->config.hidden_size;
-    for (int i = 0; i < n; i++)
-        w->ops->load(w->be, be_at(dst, (size_t)i * D),
-                     (const char *)host(w, t) + (size_t)ids[i] * D * dtype_size(t->dtype), t->dtype, D, w->bf16);
+    w->ops->load_rows(w->be, dst, host(w, t), t->dtype, ids, n, w->lm->config.hidden_size, w->bf16);
 }
 
 struct be_view weights_final_norm(const struct weights *w)
 {
-    return (struct be_view){w->norm_buf, 0, w->ops->weight_dtype};
+    return (struct be_view){w->norm_buf, 0, w->type};
 }
 
 int weights_head_blocks(const struct weights *w)
@@ -130,7 +128,7 @@ struct be_view weights_head_block(struct weights *w, int b, int *row0, int *n_ro
     const size_t D = (size_t)w->lm->config.hidden_size;
     *row0 = (int)first;
     *n_rows = (int)(V - first < w->head_rows ? V - first : w->head_rows);
-    const struct be_view v = {w->head_buf, 0, w->ops->weight_dtype};
+    const struct be_view v = {w->head_buf, 0, w->type};
     if (w->head_resident != b)
         w->ops->load(w->be, v, (const char *)host(w, t) + (size_t)first * D * dtype_size(t->dtype), t->dtype,
                      (size_t)*n_rows * D, w->bf16);

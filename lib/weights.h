@@ -14,6 +14,7 @@ struct weights {
     struct be *be;
     const struct lm *lm;
     bool bf16;
+    enum dtype type;    /* of weights in the backend */
     struct io_map *map; /* one a file */
     struct be_buf *layer_buf, *head_buf, *norm_buf;
     struct be_view role[ROLE_COUNT]; /* of the resident layer */

@@ -63,7 +63,7 @@ static struct be_view input(struct run *r, size_t n, double scale)
 }
 static struct be_view weight(struct run *r, size_t n, double scale)
 {
-    return input_of(r, r->side.op->weight_dtype, n, scale);
+    return input_of(r, side_weight(&r->side), n, scale);
 }
 static struct be_view f32(struct run *r, size_t n, double scale)
 {

@@ -70,6 +70,11 @@ static inline enum dtype side_act(const struct side *s)
     return s->mode == BF16 ? s->op->act_bf16 : s->op->act_fp32;
 }
 
+static inline enum dtype side_weight(const struct side *s)
+{
+    return s->mode == BF16 ? s->op->weight_bf16 : s->op->weight_fp32;
+}
+
 static inline struct be_view side_new(struct side *s, enum dtype t, size_t n)
 {
     const size_t nb = n * dtype_size(t), guard = GUARD * dtype_size(t);

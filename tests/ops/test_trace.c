@@ -99,7 +99,7 @@ static struct be_view weight(struct trace *t, const char *fmt, int layer)
     double *x = values(&t->model, name, &n);
     if (!x)
         BUG("no weight %s", name);
-    struct be_view v = side_tensor(&t->s, t->s.op->weight_dtype, x, n);
+    struct be_view v = side_tensor(&t->s, side_weight(&t->s), x, n);
     free(x);
     return v;
 }
