@@ -48,10 +48,14 @@ struct be_ops {
     /* Element types this implementation wants in the modes bf16 and fp32, for weights and for activations; and for sums
      * over several calls. */
     enum dtype weight_bf16, weight_fp32, act_bf16, act_fp32, sum_dtype;
+    /* Of lm_head taken at once, and of logits that exist at once. */
+    size_t head_block_elements, logits_bytes;
 
     /* ---- memory */
     struct be *(*open)(struct err *e);
     void (*close)(struct be *);
+    /* Bytes that weights may take to stay resident; 0: one layer at a time. */
+    size_t (*weight_room)(struct be *);
     struct be_buf *(*alloc)(struct be *, size_t nb); /* zeroed; NULL after a sticky error */
     void (*free)(struct be *, struct be_buf *);
     /* n elements between host memory and a view, of the view's type. */
@@ -145,6 +149,8 @@ struct be_ops {
 };
 
 extern const struct be_ops be_ref_ops, be_cpu_ops;
+/* Only in programs that were linked with it: the address is NULL elsewhere. */
+extern const struct be_ops be_cuda_ops __attribute__((weak));
 
 /* The table of that name, or NULL with ERR_CONFIG listing the names. "auto" takes the fastest that works here. */
 const struct be_ops *be_find(const char *name, struct err *e) MUST_CHECK;

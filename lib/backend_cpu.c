@@ -42,6 +42,12 @@ static void cpu_close(struct be *be)
     free(be);
 }
 
+static size_t cpu_weight_room(struct be *be)
+{
+    (void)be;
+    return 0;
+}
+
 static struct be_buf *cpu_alloc(struct be *be, size_t nb)
 {
     (void)be;
@@ -300,7 +306,10 @@ const struct be_ops be_cpu_ops = {
     .sum_dtype = DT_F32,
     .act_bf16 = DT_BF16,
     .act_fp32 = DT_F32,
+    .head_block_elements = 8 << 20, /* 32 MB as fp32 */
+    .logits_bytes = 64 << 20,
     .open = cpu_open,
+    .weight_room = cpu_weight_room,
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,

@@ -35,7 +35,7 @@ int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int err_exit_code(const struct err *e);
 
 /* Our own contradiction: print the function and abort. No line number: it would change every binary's identity. */
-_Noreturn void bug_in(const char *func, const char *fmt, ...) PRINTF_LIKE(2, 3);
+__attribute__((noreturn)) void bug_in(const char *func, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define BUG(...) bug_in(__func__, __VA_ARGS__)
 
 #endif

@@ -13,7 +13,7 @@
 #include "quantizer.h"
 
 /* |x| rounded to E4M3 (nearest even, steps of 2^-9 under 2^-6, saturating at 448). NaN stays. */
-static inline float e4m3_round_abs(float a)
+INLINE float e4m3_round_abs(float a)
 {
     const float c = a > 448.0f ? 448.0f : a;
     const uint32_t u = f32_bits(c);
@@ -24,7 +24,7 @@ static inline float e4m3_round_abs(float a)
 }
 
 /* |x| rounded to E2M1 {0 .5 1 1.5 2 3 4 6} (nearest, ties to even, saturating at 6). NaN stays. */
-static inline float e2m1_round_abs(float a)
+INLINE float e2m1_round_abs(float a)
 {
     const float c = a > 6.0f ? 6.0f : a;
     const uint32_t u = f32_bits(c);
@@ -35,7 +35,7 @@ static inline float e2m1_round_abs(float a)
 }
 
 /* INTn: c = clamp(rint(x*scale), -qmax-1, qmax), y = c/scale, with scale = qmax/amax. */
-static inline float int_fake(float x, float scale, float qmax)
+INLINE float int_fake(float x, float scale, float qmax)
 {
     float c = rintf(x * scale);
     c = c > qmax ? qmax : c;
@@ -44,7 +44,7 @@ static inline float int_fake(float x, float scale, float qmax)
 }
 
 /* E4M3: y = e4m3(x*scale) * inv, with scale = 448/amax, inv = 1/scale. */
-static inline float fp8_fake(float x, float scale, float inv)
+INLINE float fp8_fake(float x, float scale, float inv)
 {
     const float v = x * scale;
     return copysignf(e4m3_round_abs(fabsf(v)), v) * inv;
@@ -52,16 +52,16 @@ static inline float fp8_fake(float x, float scale, float inv)
 
 /* |x| in E2M1 under a block scale, given as its value and the factor that divides by it. The two FP4 formats give
  * zeros different signs: NVFP4 always +0, MXFP4 -0 unless x > 0. */
-static inline float fp4_fake_abs(float x, float scale, float inv)
+INLINE float fp4_fake_abs(float x, float scale, float inv)
 {
     return e2m1_round_abs(fabsf(x) * inv) * scale;
 }
-static inline float nvfp4_fake(float x, float scale, float inv)
+INLINE float nvfp4_fake(float x, float scale, float inv)
 {
     const float a = fp4_fake_abs(x, scale, inv);
     return x < 0 ? 0 - a : a;
 }
-static inline float mxfp4_fake(float x, float scale, float inv)
+INLINE float mxfp4_fake(float x, float scale, float inv)
 {
     const float a = fp4_fake_abs(x, scale, inv);
     return x > 0 ? a : -a;
@@ -81,7 +81,7 @@ void fakequant_mxfp4(float *y, const float *x, size_t n);
 void fakequant_row(const struct quantizer *q, float *y, const float *x, size_t D, const float *amax);
 
 /* max(|a|, |b|); NaN if any is. */
-static inline float abs_larger(float a, float b)
+INLINE float abs_larger(float a, float b)
 {
     /* as integers: NaN is above infinity, so it sticks */
     const int32_t u = (int32_t)(f32_bits(a) & 0x7fffffff), v = (int32_t)(f32_bits(b) & 0x7fffffff);

@@ -6,8 +6,6 @@
 #include "mem.h"
 #include "num.h"
 
-enum { HEAD_CHUNK_BYTES = 64 << 20 }; /* of logits at once */
-
 const struct lm_unit *model_unit(const struct lm *lm, int index)
 {
     static const enum lm_role role[UNITS_PER_LAYER] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE, ROLE_UP, ROLE_DOWN};
@@ -62,9 +60,9 @@ static void make_rope(struct model *m, double theta, int max_pos)
     free(c);
 }
 
-static int chunk_rows(const struct lm_config *c, enum dtype act, int max_loss_rows)
+static int chunk_rows(const struct lm_config *c, const struct be_ops *ops, enum dtype act, int max_loss_rows)
 {
-    const size_t n = HEAD_CHUNK_BYTES / ((size_t)c->vocab_size * dtype_size(act)), rows = n < 64 ? 64 : n > 8192 ? 8192 : n;
+    const size_t n = ops->logits_bytes / ((size_t)c->vocab_size * dtype_size(act)), rows = n < 64 ? 64 : n > 8192 ? 8192 : n;
     return (size_t)max_loss_rows < rows ? (max_loss_rows > 0 ? max_loss_rows : 1) : (int)rows;
 }
 
@@ -89,7 +87,7 @@ void model_open(struct model *m, const struct be_ops *ops, struct be *be, const 
     struct workspace size;
     place(&m->ws, ops->alloc(be, place(&size, NULL, m->act, (size_t)max_rows, c)), m->act, (size_t)max_rows, c);
     make_rope(m, c->rope_theta, max_pos < 2 ? 2 : max_pos);
-    m->head_chunk = chunk_rows(c, m->act, max_loss_rows);
+    m->head_chunk = chunk_rows(c, ops, m->act, max_loss_rows);
     m->head_buf = ops->alloc(be, head_bytes(c, ops, m->act, max_rows, max_loss_rows, m->head_chunk, w->head_rows));
 }
 
@@ -106,7 +104,7 @@ size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int
     const enum dtype act = bf16 ? ops->act_bf16 : ops->act_fp32;
     struct workspace size;
     return place(&size, NULL, act, (size_t)max_rows, &lm->config) +
-           head_bytes(&lm->config, ops, act, max_rows, max_loss_rows, chunk_rows(&lm->config, act, max_loss_rows),
+           head_bytes(&lm->config, ops, act, max_rows, max_loss_rows, chunk_rows(&lm->config, ops, act, max_loss_rows),
                       (int)lm->config.vocab_size);
 }
 

@@ -5,39 +5,41 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t f32_bits(float x)
+#include "inline.h"
+
+INLINE uint32_t f32_bits(float x)
 {
     uint32_t u;
     memcpy(&u, &x, 4);
     return u;
 }
-static inline float f32_from_bits(uint32_t u)
+INLINE float f32_from_bits(uint32_t u)
 {
     float x;
     memcpy(&x, &u, 4);
     return x;
 }
 
-static inline float bf16_to_f32(uint16_t h)
+INLINE float bf16_to_f32(uint16_t h)
 {
     return f32_from_bits((uint32_t)h << 16);
 }
 /* NaN stays NaN (quiet); values that round past the largest bf16 become infinite. */
-static inline uint16_t bf16_from_f32(float x)
+INLINE uint16_t bf16_from_f32(float x)
 {
     const uint32_t u = f32_bits(x);
     const uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16, nan = (u >> 16) | 0x40;
     return (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? nan : rounded);
 }
 /* x rounded to bf16, still an fp32. */
-static inline float bf16_round(float x)
+INLINE float bf16_round(float x)
 {
     const uint32_t u = f32_bits(x);
     const uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000u;
     return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u | 0x400000 : rounded);
 }
 /* x rounded once to bf16 from double (through fp32 by round-to-odd, so there is no double rounding). */
-static inline float bf16_round_f64(double x)
+INLINE float bf16_round_f64(double x)
 {
     float f = (float)x;
     uint32_t u = f32_bits(f);
@@ -50,7 +52,7 @@ static inline float bf16_round_f64(double x)
     return bf16_round(f32_from_bits(u));
 }
 
-static inline float fp16_to_f32(uint16_t h)
+INLINE float fp16_to_f32(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
     if (e == 31)
@@ -62,7 +64,7 @@ static inline float fp16_to_f32(uint16_t h)
     return f32_from_bits(sign | (e + 112) << 23 | m << 13);
 }
 /* NaN stays NaN (quiet); values that round past 65504 become infinite. */
-static inline uint16_t fp16_from_f32(float x)
+INLINE uint16_t fp16_from_f32(float x)
 {
     const uint32_t u = f32_bits(x), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
     if (a > 0x7f800000)

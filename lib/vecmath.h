@@ -6,7 +6,7 @@
 #include "num.h"
 
 /* e^r for |r| <= ln2/2, times 2^n: minimax coefficients of Cephes expf. */
-static inline float exp_reduced(float r, int32_t n)
+INLINE float exp_reduced(float r, int32_t n)
 {
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -20,14 +20,14 @@ static inline float exp_reduced(float r, int32_t n)
 }
 
 /* Nearest integer of x (|x| < 2^21) as float and as int, without a conversion instruction. */
-static inline float round_split(float x, int32_t *n)
+INLINE float round_split(float x, int32_t *n)
 {
     const float magic = 0x1.8p23f, t = x + magic;
     *n = (int32_t)(f32_bits(t) - f32_bits(magic));
     return t - magic;
 }
 
-static inline float exp_f32(float x)
+INLINE float exp_f32(float x)
 {
     int32_t n;
     const float c = x > 89.0f ? 89.0f : x < -104.5f ? -104.5f : x;
@@ -35,7 +35,7 @@ static inline float exp_f32(float x)
     return exp_reduced((c - k * 0.693359375f) - k * -2.12194440e-4f, n);
 }
 
-static inline float exp2_f32(float x)
+INLINE float exp2_f32(float x)
 {
     int32_t n;
     const float c = x > 128.5f ? 128.5f : x < -151.0f ? -151.0f : x;
@@ -43,7 +43,7 @@ static inline float exp2_f32(float x)
     return exp_reduced((c - k) * 0.69314718f, n);
 }
 
-static inline float sigmoid_f32(float x)
+INLINE float sigmoid_f32(float x)
 {
     return 1.0f / (1.0f + exp_f32(-x));
 }

@@ -7,8 +7,6 @@
 
 #include "mem.h"
 
-enum { HEAD_BLOCK_ELEMENTS = 8 << 20 }; /* of lm_head in the backend at once: 32 MB as fp32 */
-
 static const enum lm_role layer_roles[] = {ROLE_ATTN_NORM, ROLE_Q,    ROLE_K,  ROLE_V,   ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
                                            ROLE_MLP_NORM,  ROLE_GATE, ROLE_UP, ROLE_DOWN};
 enum { N_LAYER_ROLES = sizeof layer_roles / sizeof *layer_roles };
@@ -39,32 +37,48 @@ static int map_files(struct weights *w, struct err *e)
     return 0;
 }
 
+/* role[] of a layer, which lie one after the other in its slot. */
+static void set_roles(struct weights *w, int layer)
+{
+    const size_t size = dtype_size(w->type);
+    size_t at = w->stay ? (size_t)layer * w->layer_elements * size : 0;
+    for (size_t i = 0; i < N_LAYER_ROLES; i++) {
+        w->role[layer_roles[i]] = (struct be_view){w->layer_buf, at, w->type};
+        at += elements(lm_tensor_of(w->lm, layer_roles[i], layer)) * size;
+    }
+    w->layer = layer;
+}
+
+static void allocate(struct weights *w)
+{
+    const struct lm_config *c = &w->lm->config;
+    const size_t size = dtype_size(w->type), layers = (size_t)c->n_layers, D = (size_t)c->hidden_size;
+    for (size_t i = 0; i < N_LAYER_ROLES; i++)
+        w->layer_elements += elements(lm_tensor_of(w->lm, layer_roles[i], 0));
+    w->layer_elements = (w->layer_elements + 127) / 128 * 128; /* so that every slot is aligned */
+    const size_t head = (size_t)c->vocab_size * D;
+    w->stay = w->ops->weight_room(w->be) >= (layers * w->layer_elements + head) * size;
+    const int64_t rows = (int64_t)(w->ops->head_block_elements / D);
+    w->head_rows = (int)(rows < 1 ? 1 : rows > c->vocab_size ? c->vocab_size : rows);
+    w->loaded = xcalloc(layers, sizeof *w->loaded);
+    w->layer_buf = w->ops->alloc(w->be, (w->stay ? layers : 1) * w->layer_elements * size);
+    w->head_buf = w->ops->alloc(w->be, (w->stay ? head : (size_t)w->head_rows * D) * size);
+    w->norm_buf = w->ops->alloc(w->be, D * size);
+}
+
 int weights_open(struct weights *w, const struct be_ops *ops, struct be *be, const struct lm *lm, bool bf16, struct err *e)
 {
-    *w = (struct weights){.ops = ops, .be = be, .lm = lm, .bf16 = bf16, .resident = -1, .head_resident = -1};
+    *w = (struct weights){.ops = ops, .be = be, .lm = lm, .bf16 = bf16, .layer = -1, .head_block = -1};
+    w->type = bf16 ? ops->weight_bf16 : ops->weight_fp32;
     w->map = xcalloc((size_t)lm->n_files, sizeof *w->map);
     if (map_files(w, e)) {
         weights_close(w);
         return -1;
     }
-    w->type = bf16 ? ops->weight_bf16 : ops->weight_fp32;
-    const size_t size = dtype_size(w->type);
-    size_t n = 0;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++)
-        n += elements(lm_tensor_of(lm, layer_roles[i], 0));
-    w->layer_buf = ops->alloc(be, n * size);
-    n = 0;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++) {
-        w->role[layer_roles[i]] = (struct be_view){w->layer_buf, n * size, w->type};
-        n += elements(lm_tensor_of(lm, layer_roles[i], 0));
-    }
-    const int64_t D = lm->config.hidden_size, V = lm->config.vocab_size, rows = HEAD_BLOCK_ELEMENTS / D;
-    w->head_rows = (int)(rows < 1 ? 1 : rows > V ? V : rows);
-    w->head_buf = ops->alloc(be, (size_t)w->head_rows * (size_t)D * size);
-    w->norm_buf = ops->alloc(be, (size_t)D * size);
+    allocate(w);
     const struct lm_tensor *norm = lm_tensor_of(lm, ROLE_FINAL_NORM, -1);
     ops->load(be, weights_final_norm(w), host(w, norm), norm->dtype, elements(norm), bf16);
-    return 0;
+    return ops->sync(be, e);
 }
 
 void weights_close(struct weights *w)
@@ -73,6 +87,7 @@ void weights_close(struct weights *w)
         for (int i = 0; i < w->lm->n_files; i++)
             io_unmap(&w->map[i]);
     free(w->map);
+    free(w->loaded);
     w->ops->free(w->be, w->layer_buf);
     w->ops->free(w->be, w->head_buf);
     w->ops->free(w->be, w->norm_buf);
@@ -96,13 +111,13 @@ void weights_prefetch(struct weights *w, int layer)
 
 void weights_wait(struct weights *w, int layer)
 {
-    if (w->resident == layer)
-        return;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++) {
+    const bool there = w->stay ? w->loaded[layer] : w->layer == layer;
+    set_roles(w, layer);
+    for (size_t i = 0; i < N_LAYER_ROLES && !there; i++) {
         const struct lm_tensor *t = lm_tensor_of(w->lm, layer_roles[i], layer);
         w->ops->load(w->be, w->role[layer_roles[i]], host(w, t), t->dtype, elements(t), w->bf16);
     }
-    w->resident = layer;
+    w->loaded[layer] = true;
 }
 
 void weights_embed(struct weights *w, struct be_view dst, const int32_t *ids, int n)
@@ -128,12 +143,13 @@ struct be_view weights_head_block(struct weights *w, int b, int *row0, int *n_ro
     const size_t D = (size_t)w->lm->config.hidden_size;
     *row0 = (int)first;
     *n_rows = (int)(V - first < w->head_rows ? V - first : w->head_rows);
-    const struct be_view v = {w->head_buf, 0, w->type};
-    if (w->head_resident != b)
-        w->ops->load(w->be, v, (const char *)host(w, t) + (size_t)first * D * dtype_size(t->dtype), t->dtype,
-                     (size_t)*n_rows * D, w->bf16);
-    w->head_resident = b;
-    return v;
+    const struct be_view all = {w->head_buf, 0, w->type};
+    const bool there = w->head_block == (w->stay ? 0 : b);
+    if (!there)
+        w->ops->load(w->be, all, (const char *)host(w, t) + (w->stay ? 0 : (size_t)first * D * dtype_size(t->dtype)), t->dtype,
+                     (w->stay ? (size_t)V : (size_t)*n_rows) * D, w->bf16);
+    w->head_block = w->stay ? 0 : b;
+    return w->stay ? be_at(all, (size_t)first * D) : all;
 }
 
 size_t weights_largest(const struct weights *w)
