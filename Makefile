@@ -16,7 +16,11 @@ MODE  ?= release
 # -march of this machine: set MARCH=x86-64-v3 (or another) for binaries that must run elsewhere
 MARCH ?= native
 BLAS_LIBS ?= -lopenblas
-B     := tmp/build/$(MODE)
+# CUDA=1 builds the GPU backend too, for the architectures of SM (and newer ones through PTX of the last)
+CUDA  ?= 0
+SM    ?= 80 90
+NVCC  ?= $(or $(wildcard $(CUDA_HOME)/bin/nvcc),nvcc)
+B     := tmp/build/$(MODE)$(if $(filter 1,$(CUDA)),-cuda)
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
              $(if $(filter 1,$(WERROR)),-Werror)
@@ -31,7 +35,16 @@ CPPFLAGS  := -Ilib -D_GNU_SOURCE
 LDFLAGS   := -Wl,--as-needed
 LDLIBS    := $(BLAS_LIBS) -ljansson -lyaml -lpcre2-8 -lutf8proc -lm
 
-LIB_O  := $(patsubst %,$B/%.o,$(wildcard lib/*.c))
+NVFLAGS   := -std=c++20 -O3 -fmad=false --extended-lambda -lineinfo -Ilib -D_GNU_SOURCE \
+             $(foreach s,$(SM),-gencode arch=compute_$s,code=sm_$s) \
+             -gencode arch=compute_$(lastword $(SM)),code=compute_$(lastword $(SM)) \
+             -Xcompiler -Wall -Xcompiler -Wextra $(if $(filter 1,$(WERROR)),-Werror all-warnings)
+# nothing refers to the GPU table but a weak symbol: programs that run the model ask for it by name
+CUDA_LINK := $(if $(filter 1,$(CUDA)),-u be_cuda_ops)
+CUDA_LIBS := $(if $(filter 1,$(CUDA)),-L$(patsubst %/bin/nvcc,%/lib64,$(NVCC)) -lcublasLt -lcudart -lstdc++)
+
+CU_O   := $(if $(filter 1,$(CUDA)),$(patsubst %,$B/%.o,$(wildcard lib/*.cu)))
+LIB_O  := $(patsubst %,$B/%.o,$(wildcard lib/*.c)) $(CU_O)
 STAGES := $(basename $(notdir $(wildcard stages/*.c)))
 BINS   := $(STAGES:%=$B/%)
 MAIN_O := $(STAGES:%=$B/stages/%.c.o)
@@ -63,16 +76,22 @@ $B/libraries.ok: tests/libraries.c $B/ld.flags | $(filter deps,$(MAKECMDGOALS))
 	  { grep -m 1 -i error $B/libraries.log || echo '$(CC) failed'; echo '($B/libraries.log has it all)'; }; exit 1; } >&2
 	@touch $@
 
-$(LIB_O) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.ok
+$(filter-out $(CU_O),$(LIB_O)) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.ok
 	$(call say,CC,$<)
 	$Qmkdir -p $(@D)
 	$Q$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $B/lib/version.c.o: private CPPFLAGS += -DQSENS_BUILD='"$(MODE), $(MARCH)"'
+$(call stamp,$B/nv.flags,$(NVCC) $(NVFLAGS))
+$(CU_O): $B/%.o: % $B/nv.flags
+	$(call say,NVCC,$<)
+	$Qmkdir -p $(@D)
+	$Q$(NVCC) $(NVFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 $B/libqsens.a: $(LIB_O)
 	$Qrm -f $@ && ar rcsD $@ $^
 $(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
 	$(call say,LINK,$@)
-	$Q$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $< $B/libqsens.a $(LDLIBS)
+	$Q$(CC) $(CFLAGS) $(LDFLAGS) $(if $(filter %autoquant-score,$@),$(CUDA_LINK)) -o $@.new $< $B/libqsens.a \
+	  $(LDLIBS) $(CUDA_LIBS)
 	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && \
 	  rm $@.commit
 	@mv $@.new $@
@@ -86,7 +105,7 @@ TEST_CC = $(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP
 $(UNIT): $B/t/%.t: tests/%.c $B/libqsens.a $B/cc.flags
 	$(call say,TEST,$<)
 	$Qmkdir -p $(@D)
-	$Q$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+	$Q$(TEST_CC) $(LDFLAGS) $(CUDA_LINK) -o $@ $< $B/libqsens.a $(LDLIBS) $(CUDA_LIBS)
 $(REPLAY): $B/t/fuzz/%.replay: tests/fuzz/%.c tests/fuzz/replay.c $B/libqsens.a $B/cc.flags
 	$(call say,TEST,$<)
 	$Qmkdir -p $(@D)
@@ -94,11 +113,11 @@ $(REPLAY): $B/t/fuzz/%.replay: tests/fuzz/%.c tests/fuzz/replay.c $B/libqsens.a 
 $(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
 	$(call say,TEST,$<)
 	$Qmkdir -p $(@D)
-	$Q$(TEST_CC) $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+	$Q$(TEST_CC) $(LDFLAGS) $(CUDA_LINK) -o $@ $< $B/libqsens.a $(LDLIBS) $(CUDA_LIBS)
 CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
 # what a test needs to go on with this build in a copy of the tree
-export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' WERROR='$(WERROR)'
+export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' WERROR='$(WERROR)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
 check-asan:

@@ -2,14 +2,13 @@
 
 #include <string.h>
 
-static const struct be_ops *const tables[] = {&be_cpu_ops, &be_ref_ops};
-
 const struct be_ops *be_find(const char *name, struct err *e)
 {
     if (!strcmp(name, "auto"))
-        return tables[0];
+        return &be_cpu_ops;
+    const struct be_ops *const tables[] = {&be_cpu_ops, &be_ref_ops, &be_cuda_ops}; /* the last is NULL where not linked */
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-        if (!strcmp(tables[i]->name, name))
+        if (tables[i] && !strcmp(tables[i]->name, name))
             return tables[i];
     err_set(e, ERR_CONFIG, "there is no backend '%s': use auto, cpu or ref (cuda is not built in)", name);
     return NULL;

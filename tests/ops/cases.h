@@ -61,9 +61,15 @@ static struct be_view input(struct run *r, size_t n, double scale)
 {
     return input_of(r, side_act(&r->side), n, scale);
 }
+/* Weights are bf16 values in bf16 mode, whatever type a backend holds them in. */
 static struct be_view weight(struct run *r, size_t n, double scale)
 {
-    return input_of(r, side_weight(&r->side), n, scale);
+    double *x = normals(r, n, scale);
+    for (size_t i = 0; i < n && r->side.mode == BF16; i++)
+        x[i] = (double)bf16_round_f64(x[i]);
+    struct be_view v = given(r, side_weight(&r->side), x, n);
+    free(x);
+    return v;
 }
 static struct be_view f32(struct run *r, size_t n, double scale)
 {

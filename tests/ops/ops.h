@@ -65,6 +65,24 @@ static inline void side_open(struct side *s, const struct be_ops *op, enum mode 
         BUG("%s: %s", op->name, e.msg);
 }
 
+/* The table of that name if it was built in and starts here, else NULL and why. Where REQUIRE names it, it must. */
+static inline const struct be_ops *usable_backend(const char *name)
+{
+    struct err e = {0};
+    const struct be_ops *op = be_find(name, &e);
+    struct be *be = op ? op->open(&e) : NULL;
+    if (be) {
+        op->close(be);
+        return op;
+    }
+    const char *require = getenv("REQUIRE");
+    if (require && strstr(require, name))
+        ok(false, "%s is required: %s", name, e.msg);
+    else
+        ok(true, "%s # SKIP %s", name, e.msg);
+    return NULL;
+}
+
 static inline enum dtype side_act(const struct side *s)
 {
     return s->mode == BF16 ? s->op->act_bf16 : s->op->act_fp32;

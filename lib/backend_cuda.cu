@@ -1,0 +1,260 @@
+/* The CUDA backend: device, memory, transfers, and its table. */
+#include "backend_cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool cuda_failed(struct be *be, cudaError_t rc, const char *what)
+{
+    if (rc != cudaSuccess && be->error.code == ERR_NONE)
+        err_set(&be->error, rc == cudaErrorMemoryAllocation ? ERR_LIMIT : ERR_DEVICE, "CUDA: %s: %s", what,
+                cudaGetErrorString(rc));
+    return be->error.code != ERR_NONE;
+}
+
+void *cuda_scratch(struct be *be, size_t nb)
+{
+    if (nb > be->scratch_bytes) {
+        cudaStreamSynchronize(be->stream);
+        cudaFree(be->scratch);
+        be->scratch = NULL;
+        be->scratch_bytes = 0;
+        if (!cuda_failed(be, cudaMalloc(&be->scratch, nb), "scratch memory"))
+            be->scratch_bytes = nb;
+    }
+    return be->scratch;
+}
+
+static void cuda_close(struct be *be)
+{
+    cudaStreamSynchronize(be->stream);
+    for (int i = 0; i < STAGES; i++) {
+        cudaFreeHost(be->stage[i]);
+        if (be->stage_free[i])
+            cudaEventDestroy(be->stage_free[i]);
+    }
+    cudaFree(be->unpacked);
+    cudaFree(be->scratch);
+    cudaFree(be->workspace);
+    if (be->blas)
+        cublasLtDestroy(be->blas);
+    if (be->stream)
+        cudaStreamDestroy(be->stream);
+    free(be);
+}
+
+static struct be *cuda_open(struct err *e)
+{
+    int n = 0;
+    const cudaError_t rc = cudaGetDeviceCount(&n);
+    if (rc != cudaSuccess || n == 0) {
+        err_set(e, ERR_DEVICE, "no usable CUDA device: %s", rc == cudaSuccess ? "none found" : cudaGetErrorString(rc));
+        return NULL;
+    }
+    struct be *be = (struct be *)xcalloc(1, sizeof *be);
+    cuda_failed(be, cudaStreamCreateWithFlags(&be->stream, cudaStreamNonBlocking), "stream");
+    for (int i = 0; i < STAGES; i++) {
+        cuda_failed(be, cudaMallocHost(&be->stage[i], STAGE_BYTES), "pinned memory");
+        cuda_failed(be, cudaEventCreateWithFlags(&be->stage_free[i], cudaEventDisableTiming), "event");
+    }
+    cuda_failed(be, cudaMalloc(&be->workspace, GEMM_WORKSPACE), "GEMM workspace");
+    if (be->error.code == ERR_NONE && cublasLtCreate(&be->blas) != CUBLAS_STATUS_SUCCESS)
+        err_set(&be->error, ERR_DEVICE, "cuBLASLt does not start");
+    if (be->error.code != ERR_NONE) {
+        *e = be->error;
+        cuda_close(be);
+        return NULL;
+    }
+    return be;
+}
+
+/* Nine tenths of what is free, less what activations and workspaces of a long block need. */
+static size_t cuda_weight_room(struct be *be)
+{
+    size_t free_bytes = 0, total = 0;
+    if (cuda_failed(be, cudaMemGetInfo(&free_bytes, &total), "memory information"))
+        return 0;
+    return free_bytes / 10 * 7;
+}
+
+static struct be_buf *cuda_alloc(struct be *be, size_t nb)
+{
+    if (be->error.code != ERR_NONE)
+        return NULL;
+    struct be_buf *b = (struct be_buf *)xcalloc(1, sizeof *b);
+    if (cuda_failed(be, cudaMalloc(&b->data, nb ? nb : 1), "device memory")) {
+        free(b);
+        return NULL;
+    }
+    cuda_failed(be, cudaMemsetAsync(b->data, 0, nb, be->stream), "memset");
+    return b;
+}
+
+static void cuda_free(struct be *be, struct be_buf *b)
+{
+    if (!b)
+        return;
+    cudaStreamSynchronize(be->stream);
+    cudaFree(b->data);
+    free(b);
+}
+
+static void cuda_put(struct be *be, struct be_view dst, const void *src, size_t n)
+{
+    if (be->error.code == ERR_NONE && n)
+        cuda_failed(be, cudaMemcpyAsync(ptr<char>(dst), src, n * dtype_size(dst.dtype), cudaMemcpyHostToDevice, be->stream),
+                    "copy to the device");
+}
+
+static void cuda_get(struct be *be, void *dst, struct be_view src, size_t n)
+{
+    if (be->error.code != ERR_NONE) {
+        memset(dst, 0, n * dtype_size(src.dtype));
+        return;
+    }
+    cuda_failed(be, cudaMemcpyAsync(dst, ptr<char>(src), n * dtype_size(src.dtype), cudaMemcpyDeviceToHost, be->stream),
+                "copy from the device");
+    cuda_failed(be, cudaStreamSynchronize(be->stream), "device");
+}
+
+static void cuda_zero(struct be *be, struct be_view dst, size_t n)
+{
+    if (be->error.code == ERR_NONE)
+        cuda_failed(be, cudaMemsetAsync(ptr<char>(dst), 0, n * dtype_size(dst.dtype), be->stream), "memset");
+}
+
+static int cuda_sync(struct be *be, struct err *e)
+{
+    cuda_failed(be, cudaStreamSynchronize(be->stream), "device");
+    if (be->error.code == ERR_NONE)
+        return 0;
+    *e = be->error;
+    be->error.code = ERR_NONE;
+    return -1;
+}
+
+/* ---- conversions */
+
+/* from: DT_BF16, DT_F16 (as uint16_t) or DT_F32 */
+template <typename T> static __global__ void k_unpack(T *dst, const void *src, int from, size_t n, bool round_bf16)
+{
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+        float x = from == DT_F32 ? ((const float *)src)[i]
+                                 : from == DT_BF16 ? bf16_to_f32(((const uint16_t *)src)[i])
+                                                   : fp16_to_f32(((const uint16_t *)src)[i]);
+        st(dst + i, round_bf16 ? rnd<bf16>(x) : x);
+    }
+}
+
+struct copy_args {
+    char *dst;
+    const char *src;
+    const int32_t *row;
+    size_t row_bytes;
+};
+
+static void copy_part(void *arg, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct copy_args *a = (const struct copy_args *)arg;
+    if (!a->row)
+        memcpy(a->dst + begin, a->src + begin, end - begin);
+    else
+        for (size_t i = begin; i < end; i++)
+            memcpy(a->dst + i * a->row_bytes, a->src + (size_t)a->row[i] * a->row_bytes, a->row_bytes);
+}
+
+/* n elements, gathered by rows of D or in one piece, through pinned memory: host threads fill one stage while the other
+ * is on its way. */
+static void load_staged(struct be *be, struct be_view dst, const char *src, enum dtype from, size_t n, const int32_t *row,
+                        size_t D, bool round_bf16)
+{
+    const size_t size = dtype_size(from), per_stage = row ? STAGE_BYTES / (D * size) * D : STAGE_BYTES / size;
+    const bool same = from == dst.dtype;
+    if (!same && !be->unpacked && cuda_failed(be, cudaMalloc(&be->unpacked, STAGE_BYTES), "staging memory"))
+        return;
+    for (size_t i = 0; i < n && be->error.code == ERR_NONE; i += per_stage) {
+        const size_t k = n - i < per_stage ? n - i : per_stage;
+        const int s = be->next_stage;
+        be->next_stage = (s + 1) % STAGES;
+        cuda_failed(be, cudaEventSynchronize(be->stage_free[s]), "event");
+        struct copy_args a = {be->stage[s], row ? src : src + i * size, row ? row + i / D : NULL, D * size};
+        parallel_for(row ? k / D : k * size, row ? 16 : 1 << 20, copy_part, &a);
+        struct be_view at = be_at(dst, i);
+        char *to = same ? ptr<char>(at) : be->unpacked;
+        cuda_failed(be, cudaMemcpyAsync(to, be->stage[s], k * size, cudaMemcpyHostToDevice, be->stream), "copy to the device");
+        cuda_failed(be, cudaEventRecord(be->stage_free[s], be->stream), "event");
+        if (!same) {
+            WITH_TYPE(dst, T, (k_unpack<<<1024, 256, 0, be->stream>>>(ptr<T>(at), to, (int)from, k, round_bf16)));
+            CHECK_LAUNCH(be, "load");
+        }
+    }
+}
+
+static void cuda_load(struct be *be, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16)
+{
+    load_staged(be, dst, (const char *)src, from, n, NULL, 1, round_bf16);
+}
+
+static void cuda_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
+                           int D, bool round_bf16)
+{
+    load_staged(be, dst, (const char *)src, from, (size_t)n * (size_t)D, row, (size_t)D, round_bf16);
+}
+
+template <typename A, typename B> static __global__ void k_convert(A *dst, const B *src, size_t n)
+{
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        st(dst + i, ld(src + i));
+}
+
+static void cuda_convert(struct be *be, struct be_view dst, struct be_view src, size_t n)
+{
+    if (be->error.code != ERR_NONE || !n)
+        return;
+    const unsigned grid = (unsigned)(n / 256 + 1 < 4096 ? n / 256 + 1 : 4096);
+    WITH_TYPE(dst, A, WITH_TYPE(src, B, (k_convert<<<grid, 256, 0, be->stream>>>(ptr<A>(dst), ptr<B>(src), n))));
+    CHECK_LAUNCH(be, "convert");
+}
+
+extern "C" const struct be_ops be_cuda_ops = {
+    .name = "cuda",
+    .weight_bf16 = DT_BF16,
+    .weight_fp32 = DT_F32,
+    .act_bf16 = DT_BF16,
+    .act_fp32 = DT_F32,
+    .sum_dtype = DT_F32,
+    .head_block_elements = 80 << 20,
+    .logits_bytes = (size_t)320 << 20,
+    .open = cuda_open,
+    .close = cuda_close,
+    .weight_room = cuda_weight_room,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .put = cuda_put,
+    .get = cuda_get,
+    .load = cuda_load,
+    .load_rows = cuda_load_rows,
+    .convert = cuda_convert,
+    .zero = cuda_zero,
+    .sync = cuda_sync,
+    .gather_rows = cuda_gather_rows,
+    .scatter_rows = cuda_scatter_rows,
+    .add = cuda_add,
+    .linear = cuda_linear,
+    .linear_dx = cuda_linear_dx,
+    .rmsnorm = cuda_rmsnorm,
+    .rmsnorm_bwd = cuda_rmsnorm_bwd,
+    .rope = cuda_rope,
+    .attention = cuda_attention,
+    .attention_bwd = cuda_attention_bwd,
+    .swiglu = cuda_swiglu,
+    .swiglu_bwd = cuda_swiglu_bwd,
+    .xent = cuda_xent,
+    .xent_bwd = cuda_xent_bwd,
+    .amax_rows = cuda_amax_rows,
+    .amax_cols = cuda_amax_cols,
+    .fakequant = cuda_fakequant,
+    .score_rows = cuda_score_rows,
+    .segment_sum = cuda_segment_sum,
+};
