@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend.h"
+#include "tap.h"
 #include "mem.h"
 #include "num.h"
 
