@@ -170,7 +170,7 @@ static void load_staged(struct be *be, struct be_view dst, const char *src, enum
                         size_t D, bool round_bf16)
 {
     const size_t size = dtype_size(from), per_stage = row ? STAGE_BYTES / (D * size) * D : STAGE_BYTES / size;
-    const bool same = from == dst.dtype;
+    const bool same = from == dst.dtype && !(from == DT_F32 && round_bf16);
     if (!same && !be->unpacked && cuda_failed(be, cudaMalloc(&be->unpacked, STAGE_BYTES), "staging memory"))
         return;
     for (size_t i = 0; i < n && be->error.code == ERR_NONE; i += per_stage) {

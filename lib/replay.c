@@ -42,7 +42,7 @@ static bool needs_columns(const struct replay_set *s)
 }
 
 void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
-                   int max_rows, int max_in, int max_out, size_t max_weight)
+                   int max_rows, int max_in, size_t max_out, size_t max_weight)
 {
     *r = (struct replayer){.ops = ops, .be = be, .set = set, .bf16 = bf16, .act = bf16 ? ops->act_bf16 : ops->act_fp32,
                            .weight = bf16 ? ops->weight_bf16 : ops->weight_fp32,
@@ -51,7 +51,7 @@ void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, 
     r->act_stride = (size_t)max_rows * (size_t)max_in;
     r->weight_buf = ops->alloc(be, max_weight * dtype_size(r->weight));
     r->act_buf = ops->alloc(be, (size_t)set->n_act * r->act_stride * size);
-    r->out_buf = ops->alloc(be, (size_t)max_rows * (size_t)max_out * size);
+    r->out_buf = ops->alloc(be, max_out * size);
     r->amax_buf = ops->alloc(be, (size_t)max_in * sizeof(float));
 }
 

@@ -41,9 +41,9 @@ struct replayer {
     double flops;          /* of the replayed GEMMs, for the profile */
 };
 
-/* Buffers for inputs of up to max_in, outputs of up to max_out columns, weights of up to max_weight elements. */
+/* Buffers for inputs of up to max_in columns, outputs of up to max_out elements, weights of up to max_weight elements. */
 void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
-                   int max_rows, int max_in, int max_out, size_t max_weight);
+                   int max_rows, int max_in, size_t max_out, size_t max_weight);
 void replayer_close(struct replayer *r);
 
 /* Quantize the input x [N, I] of the units that follow. amax_static F32 [1]: over all calibration data; amax_batch F32:

@@ -297,10 +297,12 @@ static int open_blocks(struct run *t, struct err *e)
     const int HE = c->n_heads * c->head_dim;
     int max_in = c->ffn_size > HE ? c->ffn_size : HE;
     max_in = c->hidden_size > max_in ? c->hidden_size : max_in;
-    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, max_rows, max_in,
-                  t->weights.head_rows > max_in ? t->weights.head_rows : max_in, weights_largest(&t->weights));
+    const size_t of_layer = (size_t)max_rows * (size_t)max_in;
+    const size_t of_head = (size_t)t->model.head_chunk * (size_t)t->weights.head_rows;
+    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, max_rows, max_in, of_head > of_layer ? of_head : of_layer,
+                  weights_largest(&t->weights));
     t->r->memory = model_bytes(t->lm, t->ops, o->bf16, max_rows, max_loss) +
-                   (size_t)max_rows * (size_t)max_in * ((size_t)t->set->n_act + 1) * dtype_size(t->model.act);
+                   ((size_t)t->set->n_act * of_layer + (of_head > of_layer ? of_head : of_layer)) * dtype_size(t->model.act);
     const size_t U = (size_t)t->n_units;
     t->sweep_amax = t->ops->alloc(t->be, U * (size_t)o->block_batches * 4);
     t->static_amax = t->ops->alloc(t->be, U * 4);
