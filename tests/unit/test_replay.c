@@ -75,7 +75,7 @@ static void open_unit(struct unit *u, const struct be_ops *ops, enum mode mode, 
     side_open(&u->s, ops, mode);
     struct side *s = &u->s;
     u->x = side_tensor(s, side_act(s), X, N * I);
-    u->w = side_tensor(s, ops->weight_dtype, W, O * I);
+    u->w = side_tensor(s, side_weight(s), W, O * I);
     u->g = side_tensor(s, side_act(s), G, N * O);
     u->y = side_tensor(s, side_act(s), wide, N * WIDE); /* rows further apart than they are long, as those of logits */
     ops->linear(s->be, u->y, u->x, u->w, N, I, O, WIDE, false);
