@@ -1,6 +1,7 @@
 /* autoquant-score: lm.json + calib.safetensors + pairs -> per pair scores.json and records.safetensors. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "cli.h"
@@ -48,6 +49,7 @@ struct cell {
     char *dir;
     struct pair pair;
     int replay;
+    struct stat st; /* of dir */
 };
 
 static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
@@ -65,6 +67,27 @@ static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
         cell[i].replay = replay_add(set, &cell[i].pair, e);
         if (cell[i].replay < 0)
             return -1;
+    }
+    return 0;
+}
+
+/* Before the work, which may take hours: every directory can be written and belongs to one cell. */
+static int check_cells(struct cell *cell, struct err *e)
+{
+    for (size_t i = 0; i < cells.n; i++) {
+        struct io_out out;
+        char *path = io_join(cell[i].dir, "scores.json");
+        const int rc = io_out_open(&out, path, e);
+        free(path);
+        if (rc)
+            return -1;
+        io_out_abort(&out);
+        if (stat(cell[i].dir, &cell[i].st))
+            return err_set(e, ERR_IO, "cannot stat '%s'", cell[i].dir);
+        for (size_t k = 0; k < i; k++)
+            if (cell[k].st.st_dev == cell[i].st.st_dev && cell[k].st.st_ino == cell[i].st.st_ino)
+                return err_set(e, ERR_CONFIG, "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
+                               cell[k].pair.name, cell[i].pair.name, cell[i].dir);
     }
     return 0;
 }
@@ -107,7 +130,7 @@ static int write_cell(const struct scores_source *s, const struct cell *cell, st
 static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, struct cell *cell,
                  const struct replay_set *set, struct err *e)
 {
-    if (check_options(c, e))
+    if (check_options(c, e) || check_cells(cell, e))
         return -1;
     const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks};
     struct scorer_result r;
