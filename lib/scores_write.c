@@ -100,6 +100,7 @@ static json_t *describe_groups(const struct scores_source *s, const struct pair 
 {
     const struct lm *lm = s->lm;
     const struct scorer_result *r = s->result;
+    const bool calibrated = p->activation.format != QF_NONE && !p->activation.dynamic;
     json_t *groups = json_array(), *group = NULL;
     double sum = 0;
     *total = 0;
@@ -121,7 +122,7 @@ static json_t *describe_groups(const struct scores_source *s, const struct pair 
         set(m, "unit", json_string(unit->name));
         set(m, "weights", json_integer((json_int_t)unit->weights));
         set(m, "score", json_real(score));
-        set(m, "input_amax", p->activation.format == QF_NONE ? json_null() : json_real(unit_amax(r, u)));
+        set(m, "input_amax", calibrated ? json_real(unit_amax(r, u)) : json_null());
         set(m, "weight_amax", json_real((double)r->weight_amax[u]));
         json_array_append_new(json_object_get(group, "members"), m);
         sum += score;
