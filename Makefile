@@ -117,7 +117,8 @@ $(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
 CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
 # what a test needs to go on with this build in a copy of the tree
-export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' WERROR='$(WERROR)'
+export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' \
+                     WERROR='$(WERROR)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
 check-asan:

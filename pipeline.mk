@@ -203,7 +203,8 @@ help:
 	  '  CALIB_N=$(CALIB_N)   captions to calibrate on: 16, 128, 512 or any number' \
 	  '  MODEL='$(call quoted,MODEL)'   a name in conf/model, a directory, or a Hugging Face id in the local cache' \
 	  '  DATASET='$(call quoted,DATASET)'   a name in conf/dataset, or a captions file' \
-	  '  BACKEND=$(BACKEND)   auto, cpu, ref; cuda with CUDA=1      THREADS=$(THREADS)   0 = all      GRANULARITY=$(GRANULARITY)' \
+	  '  BACKEND=$(BACKEND)   auto, cpu, ref; cuda with CUDA=1      THREADS=$(THREADS)   0 = all' \
+  '  GRANULARITY=$(GRANULARITY)' \
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: $B/compose-config --help-keys' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
   '  CUDA=$(CUDA)   1 builds the GPU backend for SM=$(SM) with NVCC=$(NVCC)' \

@@ -6,7 +6,8 @@ const struct be_ops *be_find(const char *name, struct err *e)
 {
     if (!strcmp(name, "auto"))
         return &be_cpu_ops;
-    const struct be_ops *const tables[] = {&be_cpu_ops, &be_ref_ops, &be_cuda_ops}; /* the last is NULL where not linked */
+    const struct be_ops *const tables[] = {&be_cpu_ops, &be_ref_ops,
+                                           &be_cuda_ops}; /* the last is NULL where not linked */
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         if (tables[i] && !strcmp(tables[i]->name, name))
             return tables[i];

@@ -61,11 +61,12 @@ struct be_ops {
     /* n elements between host memory and a view, of the view's type. */
     void (*put)(struct be *, struct be_view dst, const void *src, size_t n);
     void (*get)(struct be *, void *dst, struct be_view src, size_t n);
-    /* dst[n] = src[n] from host memory of type `from`, rounded to bf16 on the way if round_bf16. dst: F32 or act type. */
+    /* dst[n] = src[n] from host memory of type `from`, rounded to bf16 on the way if round_bf16. dst: F32 or act type.
+     */
     void (*load)(struct be *, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16);
     /* The same for rows: dst [n, D] = row[i] of the matrix at src, i < n. row is host memory. */
-    void (*load_rows)(struct be *, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n, int D,
-                      bool round_bf16);
+    void (*load_rows)(struct be *, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
+                      int D, bool round_bf16);
     /* dst[n] = src[n], rounded to dst's type. */
     void (*convert)(struct be *, struct be_view dst, struct be_view src, size_t n);
     void (*zero)(struct be *, struct be_view dst, size_t n);
@@ -81,9 +82,9 @@ struct be_ops {
     void (*add)(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
 
     /* ---- linear layers: w [O, I]; GEMMs are split every 8,192 rows of N */
-    /* y [N, O] = x [N, I] w^T; rows of y are ldy >= O elements apart. as_reference: BF16 outputs that lie near the middle
-     * between two bf16 values are rounded as the reference's tensor cores round them (tensorcore.h); a backend whose
-     * products are such sums anyway ignores it. */
+    /* y [N, O] = x [N, I] w^T; rows of y are ldy >= O elements apart. as_reference: BF16 outputs that lie near the
+     * middle between two bf16 values are rounded as the reference's tensor cores round them (tensorcore.h); a backend
+     * whose products are such sums anyway ignores it. */
     void (*linear)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
                    bool as_reference);
     /* dx [N, I] = dy [N, O] w; accumulate: dx += dy w, in the sum type. */
@@ -94,20 +95,20 @@ struct be_ops {
      * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x). dx may alias dy.
      * Source: transformers modeling_qwen3_vl.py, Qwen3VLTextRMSNorm. */
     void (*rmsnorm)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
-    void (*rmsnorm_bwd)(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
-                        float eps);
+    void (*rmsnorm_bwd)(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
+                        int D, float eps);
 
     /* ---- Rotary embedding, in place on x [N, heads, E]; c, s [positions, E/2] F32; pos I32 [N].
      * y[i] = x[i]*c [r] - x[i+E/2]*s [r] for i < E/2;  y[i+E/2] = x[i+E/2]*c [r] + x[i]*s [r].
      * Backward is the transpose: the sign of s changes. */
-    void (*rope)(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
-                 int E, bool backward);
+    void (*rope)(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N,
+                 int heads, int E, bool backward);
 
     /* ---- Causal attention within each sequence; q [N, H, E], k, v [N, K, E], o [N, H, E], lse F32 [N, H].
      * S = q k^T / sqrt(E); P = exp(S - max) [r]; o = (P v) / (sum of the unrounded exp); lse = max + log(sum).
      * Query head j uses key/value head j / (H/K). A sentinel row gives o = 0, lse = 0. */
-    void (*attention)(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                      struct be_seqs seqs, int H, int K, int E);
+    void (*attention)(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                      struct be_view v, struct be_seqs seqs, int H, int K, int E);
     /* P = exp(S - lse) [r]; delta = sum(do*o); dS = (P * (do v^T - delta)) / sqrt(E) [r];
      * dq = dS k; dk = sum over the group of (dS^T q) [r]; dv = sum over the group of (P^T do) [r]. Sentinel rows: 0. */
     void (*attention_bwd)(struct be *, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
@@ -130,8 +131,8 @@ struct be_ops {
                      struct be_view s, int N, int V, int c0, int n);
 
     /* ---- quantization */
-    /* out F32: out[group[i]] = max(out[group[i]], max |x[i]|) over rows i < N of D; group I32 [N], or a NULL buffer: all
-     * rows into out[0]. NaN sticks. */
+    /* out F32: out[group[i]] = max(out[group[i]], max |x[i]|) over rows i < N of D; group I32 [N], or a NULL buffer:
+     * all rows into out[0]. NaN sticks. */
     void (*amax_rows)(struct be *, struct be_view out, struct be_view x, struct be_view group, int N, int D);
     /* out F32 [D]: out[j] = max(out[j], max |x[.][j]|). */
     void (*amax_cols)(struct be *, struct be_view out, struct be_view x, int N, int D);
@@ -142,8 +143,8 @@ struct be_ops {
                       struct be_view group, int N, int D, bool round_bf16);
     /* sum F64 [N], row i += sum over j < n of (g*d)^2, d = yq - y [r to y's type]; the squares in double.
      * yq [N, n], g [N, n]; y has rows of ldy elements, of which the first n count. */
-    void (*score_rows)(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
-                       int ldy);
+    void (*score_rows)(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
+                       int n, int ldy);
     /* out F64 [n]: out[i] = sum of x[offset[i]] .. x[offset[i+1]-1] in that order; x F64, offset I32 [n+1]. */
     void (*segment_sum)(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 };

@@ -131,12 +131,12 @@ static void cpu_load(struct be *be, struct be_view dst, const void *src, enum dt
     parallel_for(n, 1 << 16, load_part, &a);
 }
 
-static void cpu_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
-                          int D, bool round_bf16)
+static void cpu_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row,
+                          int n, int D, bool round_bf16)
 {
     for (int i = 0; i < n; i++)
-        cpu_load(be, be_at(dst, (size_t)i * (size_t)D), (const char *)src + (size_t)row[i] * (size_t)D * dtype_size(from), from,
-                 (size_t)D, round_bf16);
+        cpu_load(be, be_at(dst, (size_t)i * (size_t)D),
+                 (const char *)src + (size_t)row[i] * (size_t)D * dtype_size(from), from, (size_t)D, round_bf16);
 }
 
 struct convert_args {
@@ -181,11 +181,11 @@ static void cpu_scatter_rows(struct be *be, struct be_view y, struct be_view x, 
 
 enum { TILE_ROWS = 512, TILE_COLS = 512, SPLIT_ROWS = 8192 };
 
-void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c,
-              int ldc)
+void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
+              float *c, int ldc)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, M, n, k, 1.0f, a, lda, b, ldb, beta, c,
-                ldc);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, M, n, k, 1.0f, a, lda, b, ldb,
+                beta, c, ldc);
 }
 
 struct gemm_args {
@@ -194,7 +194,7 @@ struct gemm_args {
     size_t y_first; /* of the row split */
     const float *x, *w;
     const float *x_length, *w_length; /* balanced lengths of their rows, or NULL: leave the sums as they are */
-    int N, K, O, ldy; /* y [N, O] = x [N, K] times w; rows of y are ldy apart */
+    int N, K, O, ldy;                 /* y [N, O] = x [N, K] times w; rows of y are ldy apart */
     bool w_is_out_by_in, accumulate;
     int row_tiles;
 };
@@ -210,11 +210,10 @@ static void gemm_tiles(void *arg, size_t begin, size_t end, int thread)
         const float *x = a->x + (size_t)r0 * (size_t)a->K;
         const size_t first = a->y_first + (size_t)r0 * (size_t)a->ldy + (size_t)c0;
         const bool direct = a->y.dtype == DT_F32;
-        float *c = direct ? cpu_f32(a->y) + first
-                          : cpu_thread_scratch(a->be, thread, (size_t)TILE_ROWS * TILE_COLS);
+        float *c = direct ? cpu_f32(a->y) + first : cpu_thread_scratch(a->be, thread, (size_t)TILE_ROWS * TILE_COLS);
         const int ldc = direct ? a->ldy : cols;
-        cpu_gemm(a->w_is_out_by_in, rows, cols, a->K, x, a->K, w, a->w_is_out_by_in ? a->K : a->O, a->accumulate ? 1.0f : 0.0f,
-                 c, ldc);
+        cpu_gemm(a->w_is_out_by_in, rows, cols, a->K, x, a->K, w, a->w_is_out_by_in ? a->K : a->O,
+                 a->accumulate ? 1.0f : 0.0f, c, ldc);
         for (int r = 0; a->x_length && r < rows; r++)
             tensorcore_fix_row(c + (size_t)r * (size_t)ldc, cols, x + (size_t)r * (size_t)a->K, a->x_length[r0 + r], w,
                                (size_t)a->K, a->w_length + c0, a->K);
@@ -249,13 +248,14 @@ static void length_part(void *arg, size_t begin, size_t end, int thread)
 }
 
 /* Lengths of the rows of x [N, K] and w [O, K], into x_length and w_length; square and balance are scratch. */
-static void measure_rows(float *x_length, float *w_length, float *scratch, const float *x, const float *w, int N, int K, int O)
+static void measure_rows(float *x_length, float *w_length, float *scratch, const float *x, const float *w, int N, int K,
+                         int O)
 {
     float *x_square = scratch, *w_square = scratch + K, *balance = scratch + 2 * (size_t)K;
     memset(x_square, 0, 2 * (size_t)K * sizeof *x_square);
     struct length_args a = {.x = x, .balance = balance, .length = x_length, .square = x_square, .rows = N, .K = K};
-    struct length_args b = {.x = w, .balance = balance, .length = w_length, .square = w_square, .rows = O, .K = K,
-                            .inverse = true};
+    struct length_args b = {
+        .x = w, .balance = balance, .length = w_length, .square = w_square, .rows = O, .K = K, .inverse = true};
     parallel_for((size_t)K, 256, square_part, &a);
     parallel_for((size_t)K, 256, square_part, &b);
     tensorcore_balance(balance, x_square, w_square, K);
@@ -281,8 +281,19 @@ static void gemm(struct be *be, struct be_view y, int ldy, struct be_view x, str
         }
         if (like_tensor_core)
             measure_rows(length + O, length, length + O + SPLIT_ROWS, xf, cpu_f32(w), rows, K, O);
-        struct gemm_args a = {.be = be, .y = y, .y_first = (size_t)r0 * (size_t)ldy, .x = xf, .w = cpu_f32(w), .N = rows,
-                              .x_length = length ? length + O : NULL, .w_length = length, .K = K, .O = O, .ldy = ldy, .w_is_out_by_in = w_is_out_by_in, .accumulate = accumulate,
+        struct gemm_args a = {.be = be,
+                              .y = y,
+                              .y_first = (size_t)r0 * (size_t)ldy,
+                              .x = xf,
+                              .w = cpu_f32(w),
+                              .N = rows,
+                              .x_length = length ? length + O : NULL,
+                              .w_length = length,
+                              .K = K,
+                              .O = O,
+                              .ldy = ldy,
+                              .w_is_out_by_in = w_is_out_by_in,
+                              .accumulate = accumulate,
                               .row_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS};
         parallel_for((size_t)a.row_tiles * (size_t)((O + TILE_COLS - 1) / TILE_COLS), 1, gemm_tiles, &a);
     }
@@ -294,7 +305,8 @@ void cpu_linear(struct be *be, struct be_view y, struct be_view x, struct be_vie
     gemm(be, y, ldy, x, w, N, I, O, true, false, as_reference && y.dtype == DT_BF16);
 }
 
-void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate)
+void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
+                   bool accumulate)
 {
     gemm(be, dx, I, dy, w, N, O, I, false, accumulate, false);
 }

@@ -1,4 +1,5 @@
-/* backend_cpu - what the files of the CPU backend share: its handle, row access, scratch. Private to backend_cpu_*.c. */
+/* backend_cpu - what the files of the CPU backend share: its handle, row access, scratch. Private to backend_cpu_*.c.
+ */
 #ifndef BACKEND_CPU_H
 #define BACKEND_CPU_H
 #include <string.h>
@@ -103,33 +104,35 @@ float cpu_dot(const float *x, const float *y, size_t n);
 /* Ops, grouped by file. */
 void cpu_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
                 bool as_reference);
-void cpu_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate);
+void cpu_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
+                   bool accumulate);
 /* c [M, n] (row length ldc) = a [M, k] b^T (b [n, k]) or a b (b [k, n]), one thread. */
-void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c,
-              int ldc);
+void cpu_gemm(bool transpose_b, int M, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
+              float *c, int ldc);
 void cpu_rmsnorm(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
-void cpu_rmsnorm_bwd(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
-                     float eps);
-void cpu_rope(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads, int E,
-              bool backward);
-void cpu_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                   struct be_seqs seqs, int H, int K, int E);
+void cpu_rmsnorm_bwd(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
+                     int D, float eps);
+void cpu_rope(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
+              int E, bool backward);
+void cpu_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                   struct be_view v, struct be_seqs seqs, int H, int K, int E);
 void cpu_attention_bwd(struct be *, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
                        struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
                        struct be_seqs seqs, int H, int K, int E);
 void cpu_add(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
 void cpu_swiglu(struct be *, struct be_view m, struct be_view g, struct be_view u, size_t n);
-void cpu_swiglu_bwd(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g, struct be_view u,
-                    size_t n);
-void cpu_xent(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N, int V);
+void cpu_swiglu_bwd(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
+                    struct be_view u, size_t n);
+void cpu_xent(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
+              int V);
 void cpu_xent_bwd(struct be *, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
                   struct be_view s, int N, int V, int c0, int n);
 void cpu_amax_rows(struct be *, struct be_view out, struct be_view x, struct be_view group, int N, int D);
 void cpu_amax_cols(struct be *, struct be_view out, struct be_view x, int N, int D);
 void cpu_fakequant(struct be *, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
                    struct be_view group, int N, int D, bool round_bf16);
-void cpu_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
-                    int ldy);
+void cpu_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
+                    int n, int ldy);
 void cpu_segment_sum(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 
 #endif

@@ -24,7 +24,8 @@ static struct span task_span(const struct attention_args *t, size_t task)
 {
     const size_t s = task / (size_t)t->K;
     const int skip = t->sentinel[s] != 0;
-    return (struct span){(size_t)(t->offset[s] + skip), t->offset[s + 1] - t->offset[s] - skip, (int)(task % (size_t)t->K)};
+    return (struct span){(size_t)(t->offset[s] + skip), t->offset[s + 1] - t->offset[s] - skip,
+                         (int)(task % (size_t)t->K)};
 }
 
 /* x[T, E] = one head of rows `first`.. of v [.., heads, E] */
@@ -45,7 +46,8 @@ static void write_head(struct be_view v, const float *x, size_t first, int T, in
 }
 
 /* The sentinel row of the task's sequence is zero in its n heads of v [.., heads, E]. */
-static void zero_sentinel(const struct attention_args *t, size_t task, struct be_view v, int heads, int head, int n, int E)
+static void zero_sentinel(const struct attention_args *t, size_t task, struct be_view v, int heads, int head, int n,
+                          int E)
 {
     const size_t s = task / (size_t)t->K;
     if (t->sentinel[s]) {
@@ -73,7 +75,8 @@ static float softmax_row(float *S, int keys, float scale, bool rounds, float *su
     return m;
 }
 
-static void forward_head(const struct attention_args *t, struct span sp, int head, const float *k, const float *v, float *work)
+static void forward_head(const struct attention_args *t, struct span sp, int head, const float *k, const float *v,
+                         float *work)
 {
     const int E = t->E, T = sp.T;
     const bool rounds = t->o.dtype == DT_BF16;
@@ -118,11 +121,20 @@ static void attention_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                   struct be_seqs seqs, int H, int K, int E)
+void cpu_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                   struct be_view v, struct be_seqs seqs, int H, int K, int E)
 {
-    struct attention_args t = {.be = be, .o = o, .lse = lse, .q = q, .k = k, .v = v, .offset = cpu_i32(seqs.offset),
-                               .sentinel = cpu_ptr(seqs.sentinel), .H = H, .K = K, .E = E};
+    struct attention_args t = {.be = be,
+                               .o = o,
+                               .lse = lse,
+                               .q = q,
+                               .k = k,
+                               .v = v,
+                               .offset = cpu_i32(seqs.offset),
+                               .sentinel = cpu_ptr(seqs.sentinel),
+                               .H = H,
+                               .K = K,
+                               .E = E};
     parallel_for((size_t)seqs.n * (size_t)K, 1, attention_part, &t);
 }
 
@@ -149,8 +161,8 @@ static void add_transposed(float *y, const float *a, const float *x, int n, int 
 }
 
 /* One query head's dq, and its dk, dv [T, E] (fp32 sums over the query tiles, in order). */
-static void backward_head(const struct attention_args *t, struct span sp, int head, const float *k, const float *v, float *dk,
-                          float *dv, float *work)
+static void backward_head(const struct attention_args *t, struct span sp, int head, const float *k, const float *v,
+                          float *dk, float *dv, float *work)
 {
     const int E = t->E, T = sp.T;
     const bool rounds = t->dq.dtype == DT_BF16;
@@ -217,8 +229,20 @@ void cpu_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, stru
                        struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
                        struct be_seqs seqs, int H, int K, int E)
 {
-    struct attention_args t = {.be = be, .o = o, .lse = lse, .q = q, .k = k, .v = v, .dq = dq, .dk = dk, .dv = dv,
-                               .dout = dout, .offset = cpu_i32(seqs.offset), .sentinel = cpu_ptr(seqs.sentinel), .H = H,
-                               .K = K, .E = E};
+    struct attention_args t = {.be = be,
+                               .o = o,
+                               .lse = lse,
+                               .q = q,
+                               .k = k,
+                               .v = v,
+                               .dq = dq,
+                               .dk = dk,
+                               .dv = dv,
+                               .dout = dout,
+                               .offset = cpu_i32(seqs.offset),
+                               .sentinel = cpu_ptr(seqs.sentinel),
+                               .H = H,
+                               .K = K,
+                               .E = E};
     parallel_for((size_t)seqs.n * (size_t)K, 1, attention_bwd_part, &t);
 }

@@ -74,8 +74,14 @@ void cpu_fakequant(struct be *be, struct be_view y, struct be_view x, const stru
                    struct be_view group, int N, int D, bool round_bf16)
 {
     static const float none[1];
-    struct quant_args t = {.be = be, .y = y, .x = x, .q = q, .amax = amax.buf ? cpu_f32(amax) : none,
-                           .group = group.buf ? cpu_i32(group) : NULL, .D = (size_t)D, .round_bf16 = round_bf16};
+    struct quant_args t = {.be = be,
+                           .y = y,
+                           .x = x,
+                           .q = q,
+                           .amax = amax.buf ? cpu_f32(amax) : none,
+                           .group = group.buf ? cpu_i32(group) : NULL,
+                           .D = (size_t)D,
+                           .round_bf16 = round_bf16};
     parallel_for((size_t)N, cpu_grain(t.D), fakequant_part, &t);
 }
 
@@ -104,8 +110,8 @@ static void score_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
-                    int ldy)
+void cpu_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
+                    int n, int ldy)
 {
     struct quant_args t = {.be = be, .y = yq, .x = y, .g = g, .sum = cpu_ptr(sum), .D = (size_t)n, .ldy = (size_t)ldy};
     parallel_for((size_t)N, cpu_grain(t.D), score_part, &t);

@@ -84,8 +84,8 @@ static void rmsnorm_bwd_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
-                     float eps)
+void cpu_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
+                     int D, float eps)
 {
     struct row_args t = {.be = be, .y = dx, .a = x, .b = dy, .w = cpu_f32(w), .D = (size_t)D, .eps = eps};
     parallel_for((size_t)N, cpu_grain(t.D), rmsnorm_bwd_part, &t);
@@ -115,11 +115,17 @@ static void rope_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads, int E,
-              bool backward)
+void cpu_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
+              int E, bool backward)
 {
-    struct row_args t = {.be = be, .y = x, .cosine = cpu_f32(c), .sine = cpu_f32(s), .index = cpu_i32(pos), .D = (size_t)E,
-                         .heads = heads, .flag = backward};
+    struct row_args t = {.be = be,
+                         .y = x,
+                         .cosine = cpu_f32(c),
+                         .sine = cpu_f32(s),
+                         .index = cpu_i32(pos),
+                         .D = (size_t)E,
+                         .heads = heads,
+                         .flag = backward};
     parallel_for((size_t)N, cpu_grain((size_t)heads * (size_t)E), rope_part, &t);
 }
 
@@ -129,7 +135,7 @@ enum { PIECE = 1024, PIECES = 32 };
 
 /* Bounds of the piece that starts at i, and its reads. */
 #define EACH_PIECE(i, n, begin, end, total)                                                                            \
-    for (size_t i = (begin)*PIECE, n = (total)-i < PIECE ? (total)-i : PIECE; i < (end)*PIECE && i < (total);           \
+    for (size_t i = (begin)*PIECE, n = (total)-i < PIECE ? (total)-i : PIECE; i < (end)*PIECE && i < (total);          \
          i += PIECE, n = (total)-i < PIECE ? (total)-i : PIECE)
 
 static void for_pieces(struct row_args *t, size_t n, parallel_fn *fn)
@@ -143,8 +149,7 @@ static void add_part(void *arg, size_t begin, size_t end, int thread)
     (void)thread;
     const struct row_args *t = arg;
     float ta[PIECE], tb[PIECE], ty[PIECE];
-    EACH_PIECE(i, n, begin, end, t->D)
-    {
+    EACH_PIECE (i, n, begin, end, t->D) {
         const float *a = cpu_read(t->a, i, n, ta), *b = cpu_read(t->b, i, n, tb);
         float *y = cpu_out(t->y, i, ty);
         for (size_t j = 0; j < n; j++)
@@ -165,8 +170,7 @@ static void swiglu_part(void *arg, size_t begin, size_t end, int thread)
     const struct row_args *t = arg;
     float ta[PIECE], tb[PIECE], ty[PIECE];
     const bool rounds = t->y.dtype == DT_BF16;
-    EACH_PIECE(i, n, begin, end, t->D)
-    {
+    EACH_PIECE (i, n, begin, end, t->D) {
         const float *g = cpu_read(t->a, i, n, ta), *u = cpu_read(t->b, i, n, tb);
         float *m = cpu_out(t->y, i, ty);
         for (size_t j = 0; j < n; j++)
@@ -187,8 +191,7 @@ static void swiglu_bwd_part(void *arg, size_t begin, size_t end, int thread)
     const struct row_args *t = arg;
     float ta[PIECE], tb[PIECE], tc[PIECE], dg[PIECE], du[PIECE];
     const bool rounds = t->y.dtype == DT_BF16;
-    EACH_PIECE(i, n, begin, end, t->D)
-    {
+    EACH_PIECE (i, n, begin, end, t->D) {
         const float *g = cpu_read(t->a, i, n, ta), *u = cpu_read(t->b, i, n, tb), *dm = cpu_read(t->c, i, n, tc);
         for (size_t j = 0; j < n; j++) {
             const float sig = sigmoid_f32(g[j]);
@@ -201,8 +204,8 @@ static void swiglu_bwd_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g, struct be_view u,
-                    size_t n)
+void cpu_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
+                    struct be_view u, size_t n)
 {
     struct row_args t = {.be = be, .y = dg, .y2 = du, .a = g, .b = u, .c = dm};
     for_pieces(&t, n, swiglu_bwd_part);
@@ -242,9 +245,14 @@ static void xent_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N, int V)
+void cpu_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
+              int V)
 {
-    struct row_args t = {.be = be, .a = z, .index = cpu_i32(target), .stat_out = cpu_f32(stat), .loss_out = cpu_f32(loss),
+    struct row_args t = {.be = be,
+                         .a = z,
+                         .index = cpu_i32(target),
+                         .stat_out = cpu_f32(stat),
+                         .loss_out = cpu_f32(loss),
                          .D = (size_t)V};
     parallel_for((size_t)N, 1, xent_part, &t);
 }
@@ -271,7 +279,14 @@ static void xent_bwd_part(void *arg, size_t begin, size_t end, int thread)
 void cpu_xent_bwd(struct be *be, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
                   struct be_view s, int N, int V, int c0, int n)
 {
-    struct row_args t = {.be = be, .y = dz, .a = z, .index = cpu_i32(target), .stat = cpu_f32(stat), .scale = cpu_f32(s),
-                         .D = (size_t)n, .V = V, .first_col = c0};
+    struct row_args t = {.be = be,
+                         .y = dz,
+                         .a = z,
+                         .index = cpu_i32(target),
+                         .stat = cpu_f32(stat),
+                         .scale = cpu_f32(s),
+                         .D = (size_t)n,
+                         .V = V,
+                         .first_col = c0};
     parallel_for((size_t)N, cpu_grain((size_t)n), xent_bwd_part, &t);
 }

@@ -102,7 +102,8 @@ static void cuda_free(struct be *be, struct be_buf *b)
 static void cuda_put(struct be *be, struct be_view dst, const void *src, size_t n)
 {
     if (be->error.code == ERR_NONE && n)
-        cuda_failed(be, cudaMemcpyAsync(ptr<char>(dst), src, n * dtype_size(dst.dtype), cudaMemcpyHostToDevice, be->stream),
+        cuda_failed(be,
+                    cudaMemcpyAsync(ptr<char>(dst), src, n * dtype_size(dst.dtype), cudaMemcpyHostToDevice, be->stream),
                     "copy to the device");
 }
 
@@ -139,9 +140,9 @@ static int cuda_sync(struct be *be, struct err *e)
 template <typename T> static __global__ void k_unpack(T *dst, const void *src, int from, size_t n, bool round_bf16)
 {
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
-        float x = from == DT_F32 ? ((const float *)src)[i]
-                                 : from == DT_BF16 ? bf16_to_f32(((const uint16_t *)src)[i])
-                                                   : fp16_to_f32(((const uint16_t *)src)[i]);
+        float x = from == DT_F32    ? ((const float *)src)[i]
+                  : from == DT_BF16 ? bf16_to_f32(((const uint16_t *)src)[i])
+                                    : fp16_to_f32(((const uint16_t *)src)[i]);
         st(dst + i, round_bf16 ? rnd<bf16>(x) : x);
     }
 }
@@ -166,8 +167,8 @@ static void copy_part(void *arg, size_t begin, size_t end, int thread)
 
 /* n elements, gathered by rows of D or in one piece, through pinned memory: host threads fill one stage while the other
  * is on its way. */
-static void load_staged(struct be *be, struct be_view dst, const char *src, enum dtype from, size_t n, const int32_t *row,
-                        size_t D, bool round_bf16)
+static void load_staged(struct be *be, struct be_view dst, const char *src, enum dtype from, size_t n,
+                        const int32_t *row, size_t D, bool round_bf16)
 {
     const size_t size = dtype_size(from), per_stage = row ? STAGE_BYTES / (D * size) * D : STAGE_BYTES / size;
     const bool same = from == dst.dtype && !(from == DT_F32 && round_bf16);
@@ -182,7 +183,8 @@ static void load_staged(struct be *be, struct be_view dst, const char *src, enum
         parallel_for(row ? k / D : k * size, row ? 16 : 1 << 20, copy_part, &a);
         struct be_view at = be_at(dst, i);
         char *to = same ? ptr<char>(at) : be->unpacked;
-        cuda_failed(be, cudaMemcpyAsync(to, be->stage[s], k * size, cudaMemcpyHostToDevice, be->stream), "copy to the device");
+        cuda_failed(be, cudaMemcpyAsync(to, be->stage[s], k * size, cudaMemcpyHostToDevice, be->stream),
+                    "copy to the device");
         cuda_failed(be, cudaEventRecord(be->stage_free[s], be->stream), "event");
         if (!same) {
             WITH_TYPE(dst, T, (k_unpack<<<1024, 256, 0, be->stream>>>(ptr<T>(at), to, (int)from, k, round_bf16)));
@@ -196,8 +198,8 @@ static void cuda_load(struct be *be, struct be_view dst, const void *src, enum d
     load_staged(be, dst, (const char *)src, from, n, NULL, 1, round_bf16);
 }
 
-static void cuda_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
-                           int D, bool round_bf16)
+static void cuda_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row,
+                           int n, int D, bool round_bf16)
 {
     load_staged(be, dst, (const char *)src, from, (size_t)n * (size_t)D, row, (size_t)D, round_bf16);
 }

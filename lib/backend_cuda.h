@@ -1,8 +1,9 @@
 /* backend_cuda - what the files of the CUDA backend share: its handle, element access, launches. Private to
  * backend_cuda*.cu.
  *
- * All work goes to one stream. Kernels read and write BF16 or F32 through ld() and st(); st() rounds to nearest even, and
- * rnd<T>() is an inner step marked [r] in backend.h. Reductions run in a fixed order; the only atomics are maxima. */
+ * All work goes to one stream. Kernels read and write BF16 or F32 through ld() and st(); st() rounds to nearest even,
+ * and rnd<T>() is an inner step marked [r] in backend.h. Reductions run in a fixed order; the only atomics are maxima.
+ */
 #ifndef BACKEND_CUDA_H
 #define BACKEND_CUDA_H
 #include <cublasLt.h>
@@ -196,23 +197,25 @@ static inline unsigned row_grid(int N, int D)
 
 /* ---- ops, by file */
 void cuda_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy, bool);
-void cuda_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate);
+void cuda_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
+                    bool accumulate);
 void cuda_rmsnorm(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
-void cuda_rmsnorm_bwd(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
-                      float eps);
-void cuda_rope(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads, int E,
-               bool backward);
+void cuda_rmsnorm_bwd(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
+                      int D, float eps);
+void cuda_rope(struct be *, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
+               int E, bool backward);
 void cuda_add(struct be *, struct be_view y, struct be_view a, struct be_view b, size_t n);
 void cuda_swiglu(struct be *, struct be_view m, struct be_view g, struct be_view u, size_t n);
-void cuda_swiglu_bwd(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g, struct be_view u,
-                     size_t n);
+void cuda_swiglu_bwd(struct be *, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
+                     struct be_view u, size_t n);
 void cuda_gather_rows(struct be *, struct be_view y, struct be_view x, struct be_view row, int n, int D);
 void cuda_scatter_rows(struct be *, struct be_view y, struct be_view x, struct be_view row, int n, int N, int D);
-void cuda_xent(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N, int V);
+void cuda_xent(struct be *, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
+               int V);
 void cuda_xent_bwd(struct be *, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
                    struct be_view s, int N, int V, int c0, int n);
-void cuda_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                    struct be_seqs seqs, int H, int K, int E);
+void cuda_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                    struct be_view v, struct be_seqs seqs, int H, int K, int E);
 void cuda_attention_bwd(struct be *, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
                         struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
                         struct be_seqs seqs, int H, int K, int E);
@@ -220,8 +223,8 @@ void cuda_amax_rows(struct be *, struct be_view out, struct be_view x, struct be
 void cuda_amax_cols(struct be *, struct be_view out, struct be_view x, int N, int D);
 void cuda_fakequant(struct be *, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
                     struct be_view group, int N, int D, bool round_bf16);
-void cuda_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
-                     int ldy);
+void cuda_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
+                     int n, int ldy);
 void cuda_segment_sum(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 
 #endif

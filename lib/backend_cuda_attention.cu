@@ -1,6 +1,6 @@
-/* The CUDA backend's attention over packed sequences: tiles of 64 queries and 64 keys, products on tensor cores (wmma, so
- * any GPU from sm_80 on), never a T x T matrix. fp32 views, and head dimensions that are no multiple of 16, take plain
- * kernels, one warp a row. */
+/* The CUDA backend's attention over packed sequences: tiles of 64 queries and 64 keys, products on tensor cores (wmma,
+ * so any GPU from sm_80 on), never a T x T matrix. fp32 views, and head dimensions that are no multiple of 16, take
+ * plain kernels, one warp a row. */
 #include "backend_cuda.h"
 
 #include <mma.h>
@@ -19,7 +19,8 @@ struct tile {
     int begin;    /* first row of the tile within it */
 };
 
-static __global__ void k_tiles(struct tile *tiles, int *n_tiles, const int32_t *offset, const uint8_t *sentinel, int n, int step)
+static __global__ void k_tiles(struct tile *tiles, int *n_tiles, const int32_t *offset, const uint8_t *sentinel, int n,
+                               int step)
 {
     if (threadIdx.x || blockIdx.x)
         return;
@@ -35,7 +36,8 @@ static __global__ void k_tiles(struct tile *tiles, int *n_tiles, const int32_t *
     *n_tiles = k;
 }
 
-static __global__ void k_zero_sentinels(bf16 *x, float *f, const int32_t *offset, const uint8_t *sentinel, int width, bool is_bf16)
+static __global__ void k_zero_sentinels(bf16 *x, float *f, const int32_t *offset, const uint8_t *sentinel, int width,
+                                        bool is_bf16)
 {
     if (!sentinel[blockIdx.x])
         return;
@@ -50,9 +52,9 @@ static __global__ void k_zero_sentinels(bf16 *x, float *f, const int32_t *offset
 static void zero_sentinels(struct be *be, struct be_view x, struct be_seqs seqs, int width)
 {
     const bool is_bf16 = x.dtype == DT_BF16;
-    k_zero_sentinels<<<(unsigned)seqs.n, 128, 0, be->stream>>>(is_bf16 ? ptr<bf16>(x) : NULL, is_bf16 ? NULL : ptr<float>(x),
-                                                              ptr<int32_t>(seqs.offset), ptr<uint8_t>(seqs.sentinel), width,
-                                                              is_bf16);
+    k_zero_sentinels<<<(unsigned)seqs.n, 128, 0, be->stream>>>(
+        is_bf16 ? ptr<bf16>(x) : NULL, is_bf16 ? NULL : ptr<float>(x), ptr<int32_t>(seqs.offset),
+        ptr<uint8_t>(seqs.sentinel), width, is_bf16);
 }
 
 /* ---- plain kernels: a warp takes one (row, head) */
@@ -81,11 +83,12 @@ static __device__ inline int sequence_of(const int32_t *offset, int n, int row)
     return lo;
 }
 
-template <typename T>
-static __global__ void k_plain(T *o, float *lse, const T *q, const T *k, const T *v, const int32_t *offset,
-                               const uint8_t *sentinel, int n_seqs, int N, struct heads h, float scale)
+template <typename T> static __global__ void k_plain(T *o, float *lse, const T *q, const T *k, const T *v,
+                                                     const int32_t *offset, const uint8_t *sentinel, int n_seqs, int N,
+                                                     struct heads h, float scale)
 {
-    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H, lane = (int)threadIdx.x;
+    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H,
+              lane = (int)threadIdx.x;
     if (row >= N)
         return;
     const int s = sequence_of(offset, n_seqs, row), first = offset[s] + (sentinel[s] != 0), kv = head / (h.H / h.K);
@@ -98,7 +101,8 @@ static __global__ void k_plain(T *o, float *lse, const T *q, const T *k, const T
     for (int j = first; j <= row; j++)
         m = fmaxf(m, warp_dot(qi, k + ((size_t)j * h.K + kv) * h.E, h.E) * scale * log2e);
     for (int j = first; j <= row; j++) {
-        const float p = exp2_f32(warp_dot(qi, k + ((size_t)j * h.K + kv) * h.E, h.E) * scale * log2e - m), pr = rnd<T>(p);
+        const float p = exp2_f32(warp_dot(qi, k + ((size_t)j * h.K + kv) * h.E, h.E) * scale * log2e - m),
+                    pr = rnd<T>(p);
         const T *vj = v + ((size_t)j * h.K + kv) * h.E;
         sum += p;
         for (int c = 0; lane + 32 * c < h.E; c++)
@@ -111,11 +115,13 @@ static __global__ void k_plain(T *o, float *lse, const T *q, const T *k, const T
         lse[(size_t)row * h.H + head] = sum > 0 ? m / log2e + logf(sum) : 0.0f;
 }
 
-template <typename T>
-static __global__ void k_plain_dq(T *dq, const T *dout, const T *q, const T *k, const T *v, const float *lse, const float *delta,
-                                  const int32_t *offset, const uint8_t *sentinel, int n_seqs, int N, struct heads h, float scale)
+template <typename T> static __global__ void k_plain_dq(T *dq, const T *dout, const T *q, const T *k, const T *v,
+                                                        const float *lse, const float *delta, const int32_t *offset,
+                                                        const uint8_t *sentinel, int n_seqs, int N, struct heads h,
+                                                        float scale)
 {
-    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H, lane = (int)threadIdx.x;
+    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H,
+              lane = (int)threadIdx.x;
     if (row >= N)
         return;
     const int s = sequence_of(offset, n_seqs, row), first = offset[s] + (sentinel[s] != 0), kv = head / (h.H / h.K);
@@ -135,12 +141,13 @@ static __global__ void k_plain_dq(T *dq, const T *dout, const T *q, const T *k, 
 }
 
 /* dk, dv of one key row and one query head, into [N, H, E]. */
-template <typename T>
-static __global__ void k_plain_dkv(T *dk, T *dv, const T *dout, const T *q, const T *k, const T *v, const float *lse,
-                                   const float *delta, const int32_t *offset, const uint8_t *sentinel, int n_seqs, int N,
-                                   struct heads h, float scale)
+template <typename T> static __global__ void k_plain_dkv(T *dk, T *dv, const T *dout, const T *q, const T *k,
+                                                         const T *v, const float *lse, const float *delta,
+                                                         const int32_t *offset, const uint8_t *sentinel, int n_seqs,
+                                                         int N, struct heads h, float scale)
 {
-    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H, lane = (int)threadIdx.x;
+    const int id = (int)(blockIdx.x * blockDim.y + threadIdx.y), row = id / h.H, head = id % h.H,
+              lane = (int)threadIdx.x;
     if (row >= N)
         return;
     const int s = sequence_of(offset, n_seqs, row), first = offset[s] + (sentinel[s] != 0), kv = head / (h.H / h.K);
@@ -229,7 +236,8 @@ static __device__ void scores(float *S, const bf16 *a, const bf16 *b, int E)
         wmma::store_matrix_sync(S + warp * 16 * (BK + PAD) + j * 16, c[j], BK + PAD, wmma::mem_row_major);
 }
 
-/* acc[16 rows of this warp][E] += p b, p [64][64] bf16, b [64][E]; transposed: p^T. acc in shared memory, rows of E+PAD. */
+/* acc[16 rows of this warp][E] += p b, p [64][64] bf16, b [64][E]; transposed: p^T. acc in shared memory, rows of
+ * E+PAD. */
 template <bool TRANSPOSED> static __device__ void accumulate(float *acc, const bf16 *p, const bf16 *b, int E)
 {
     const int warp = (int)threadIdx.x / 32, ldx = E + PAD;
@@ -254,8 +262,8 @@ template <bool TRANSPOSED> static __device__ void accumulate(float *acc, const b
 }
 
 /* Rows of acc to y, scaled. */
-static __device__ void store_tile(bf16 *y, const float *acc, const float *scale, int first, int begin, int T, int heads_n,
-                                  int head, int E)
+static __device__ void store_tile(bf16 *y, const float *acc, const float *scale, int first, int begin, int T,
+                                  int heads_n, int head, int E)
 {
     for (int i = (int)threadIdx.x; i < 64 * E; i += THREADS) {
         const int r = i / E, c = i % E;
@@ -265,8 +273,8 @@ static __device__ void store_tile(bf16 *y, const float *acc, const float *scale,
     }
 }
 
-static __global__ void k_forward(bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, const struct tile *tiles,
-                                 const int *n_tiles, struct heads h, float scale)
+static __global__ void k_forward(bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v,
+                                 const struct tile *tiles, const int *n_tiles, struct heads h, float scale)
 {
     extern __shared__ __align__(16) char smem[];
     if ((int)blockIdx.x >= *n_tiles)
@@ -319,8 +327,9 @@ static __global__ void k_forward(bf16 *o, float *lse, const bf16 *q, const bf16 
 }
 
 /* P and dS of a tile of queries (begin q0) and keys (begin k0), from S and dP in place of them; as bf16. */
-static __device__ void probabilities(bf16 *ps, bf16 *ds, const float *S, const float *dP, const float *lse, const float *delta,
-                                     struct tile t, int q0, int k0, struct heads h, int head, float scale)
+static __device__ void probabilities(bf16 *ps, bf16 *ds, const float *S, const float *dP, const float *lse,
+                                     const float *delta, struct tile t, int q0, int k0, struct heads h, int head,
+                                     float scale)
 {
     const int row = (int)threadIdx.x / 2, half = (int)threadIdx.x % 2, i = q0 + row;
     const bool real = i < t.T;
@@ -335,8 +344,9 @@ static __device__ void probabilities(bf16 *ps, bf16 *ds, const float *S, const f
     }
 }
 
-static __global__ void k_backward_q(bf16 *dq, const bf16 *dout, const bf16 *q, const bf16 *k, const bf16 *v, const float *lse,
-                                    const float *delta, const struct tile *tiles, const int *n_tiles, struct heads h, float scale)
+static __global__ void k_backward_q(bf16 *dq, const bf16 *dout, const bf16 *q, const bf16 *k, const bf16 *v,
+                                    const float *lse, const float *delta, const struct tile *tiles, const int *n_tiles,
+                                    struct heads h, float scale)
 {
     extern __shared__ __align__(16) char smem[];
     if ((int)blockIdx.x >= *n_tiles)
@@ -378,7 +388,8 @@ static __global__ void k_backward_kv(bf16 *dk, bf16 *dv, const bf16 *dout, const
     const struct tile t = tiles[blockIdx.x];
     const int head = (int)blockIdx.y, kv = head / (h.H / h.K), E = h.E, ldx = E + PAD;
     bf16 *ks = (bf16 *)smem, *vs = ks + 64 * ldx, *qs = vs + 64 * ldx, *ps = qs + 64 * ldx, *ds = ps + 64 * (BK + PAD);
-    float *S = (float *)(ds + 64 * (BK + PAD)), *dP = S + 64 * (BK + PAD), *ak = dP + 64 * (BK + PAD), *av = ak + 64 * ldx;
+    float *S = (float *)(ds + 64 * (BK + PAD)), *dP = S + 64 * (BK + PAD), *ak = dP + 64 * (BK + PAD),
+          *av = ak + 64 * ldx;
     load_tile(ks, k, t.first, t.begin, t.T, h.K, kv, E);
     load_tile(vs, v, t.first, t.begin, t.T, h.K, kv, E);
     for (int i = (int)threadIdx.x; i < 64 * ldx; i += THREADS)
@@ -411,29 +422,34 @@ static __global__ void k_backward_kv(bf16 *dk, bf16 *dv, const bf16 *dout, const
 static size_t shared_bytes(int E, int bf16_tiles, int p_tiles, int s_tiles, int acc_tiles)
 {
     const size_t ldx = (size_t)E + PAD, ldp = BK + PAD;
-    return 64 * ((size_t)bf16_tiles * ldx * 2 + (size_t)p_tiles * ldp * 2 + (size_t)s_tiles * ldp * 4 + (size_t)acc_tiles * ldx * 4) +
+    return 64 * ((size_t)bf16_tiles * ldx * 2 + (size_t)p_tiles * ldp * 2 + (size_t)s_tiles * ldp * 4 +
+                 (size_t)acc_tiles * ldx * 4) +
            64 * sizeof(float);
 }
 
 /* Do the tiles fit this GPU's shared memory, and the data its vector loads? */
-static bool tiles_fit(struct be *be, enum dtype t, int E, size_t shared, const void *a, const void *b, const void *c, const void *d)
+static bool tiles_fit(struct be *be, enum dtype t, int E, size_t shared, const void *a, const void *b, const void *c,
+                      const void *d)
 {
     int device = 0, most = 0;
     cuda_failed(be, cudaGetDevice(&device), "device");
     cuda_failed(be, cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "device attribute");
-    return t == DT_BF16 && E % 16 == 0 && shared <= (size_t)most && aligned16(a) && aligned16(b) && aligned16(c) && aligned16(d);
+    return t == DT_BF16 && E % 16 == 0 && shared <= (size_t)most && aligned16(a) && aligned16(b) && aligned16(c) &&
+           aligned16(d);
 }
 
 static int rows_of(struct be *be, struct be_seqs seqs)
 {
     int32_t n = 0;
-    cuda_failed(be, cudaMemcpyAsync(&n, ptr<int32_t>(seqs.offset) + seqs.n, sizeof n, cudaMemcpyDeviceToHost, be->stream), "rows");
+    cuda_failed(be,
+                cudaMemcpyAsync(&n, ptr<int32_t>(seqs.offset) + seqs.n, sizeof n, cudaMemcpyDeviceToHost, be->stream),
+                "rows");
     cuda_failed(be, cudaStreamSynchronize(be->stream), "device");
     return n;
 }
 
-void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                    struct be_seqs seqs, int H, int K, int E)
+void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                    struct be_view v, struct be_seqs seqs, int H, int K, int E)
 {
     if (be->error.code != ERR_NONE || !seqs.n)
         return;
@@ -445,7 +461,8 @@ void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct 
     const size_t shared = shared_bytes(E, 2, 1, 1, 1);
     const int32_t *offset = ptr<int32_t>(seqs.offset);
     const uint8_t *sentinel = ptr<uint8_t>(seqs.sentinel);
-    if (be->error.code == ERR_NONE && tiles_fit(be, o.dtype, E, shared, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(o))) {
+    if (be->error.code == ERR_NONE &&
+        tiles_fit(be, o.dtype, E, shared, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(o))) {
         const int most = N / BQ + seqs.n;
         struct tile *tiles = (struct tile *)cuda_scratch(be, (size_t)most * sizeof *tiles + 16);
         int *n_tiles = (int *)(tiles + most);
@@ -454,8 +471,10 @@ void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct 
         k_forward<<<dim3((unsigned)most, (unsigned)H), THREADS, shared, be->stream>>>(
             ptr<bf16>(o), ptr<float>(lse), ptr<bf16>(q), ptr<bf16>(k), ptr<bf16>(v), tiles, n_tiles, h, scale);
     } else if (be->error.code == ERR_NONE) {
-        WITH_TYPE(o, T, (k_plain<<<(unsigned)(((size_t)N * (size_t)H + 3) / 4), dim3(32, 4), 0, be->stream>>>(
-                            ptr<T>(o), ptr<float>(lse), ptr<T>(q), ptr<T>(k), ptr<T>(v), offset, sentinel, seqs.n, N, h, scale)));
+        WITH_TYPE(
+            o, T,
+            (k_plain<<<(unsigned)(((size_t)N * (size_t)H + 3) / 4), dim3(32, 4), 0, be->stream>>>(
+                ptr<T>(o), ptr<float>(lse), ptr<T>(q), ptr<T>(k), ptr<T>(v), offset, sentinel, seqs.n, N, h, scale)));
     }
     zero_sentinels(be, o, seqs, H * E);
     zero_sentinels(be, lse, seqs, H);
@@ -495,16 +514,17 @@ void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, str
             cudaFuncSetAttribute(k_backward_kv, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_kv);
             const dim3 grid((unsigned)most, (unsigned)H);
             k_tiles<<<1, 1, 0, be->stream>>>(tiles, n_tiles, offset, sentinel, seqs.n, BQ);
-            k_backward_q<<<grid, THREADS, shared_q, be->stream>>>(ptr<bf16>(dq), ptr<bf16>(dout), ptr<bf16>(q), ptr<bf16>(k),
-                                                                  ptr<bf16>(v), plse, delta, tiles, n_tiles, h, scale);
-            k_backward_kv<<<grid, THREADS, shared_kv, be->stream>>>((bf16 *)hk, (bf16 *)hv, ptr<bf16>(dout), ptr<bf16>(q),
-                                                                    ptr<bf16>(k), ptr<bf16>(v), plse, delta, tiles, n_tiles, h,
-                                                                    scale);
+            k_backward_q<<<grid, THREADS, shared_q, be->stream>>>(ptr<bf16>(dq), ptr<bf16>(dout), ptr<bf16>(q),
+                                                                  ptr<bf16>(k), ptr<bf16>(v), plse, delta, tiles,
+                                                                  n_tiles, h, scale);
+            k_backward_kv<<<grid, THREADS, shared_kv, be->stream>>>((bf16 *)hk, (bf16 *)hv, ptr<bf16>(dout),
+                                                                    ptr<bf16>(q), ptr<bf16>(k), ptr<bf16>(v), plse,
+                                                                    delta, tiles, n_tiles, h, scale);
         } else {
-            k_plain_dq<<<row_heads, warps, 0, be->stream>>>(ptr<T>(dq), ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v), plse,
-                                                            delta, offset, sentinel, seqs.n, N, h, scale);
-            k_plain_dkv<<<row_heads, warps, 0, be->stream>>>(hk, hv, ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v), plse, delta,
-                                                             offset, sentinel, seqs.n, N, h, scale);
+            k_plain_dq<<<row_heads, warps, 0, be->stream>>>(ptr<T>(dq), ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v),
+                                                            plse, delta, offset, sentinel, seqs.n, N, h, scale);
+            k_plain_dkv<<<row_heads, warps, 0, be->stream>>>(hk, hv, ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v),
+                                                             plse, delta, offset, sentinel, seqs.n, N, h, scale);
         }
         const size_t n = (size_t)N * (size_t)K * (size_t)E;
         k_group_sum<<<(unsigned)((n + 255) / 256), 256, 0, be->stream>>>(ptr<T>(dk), hk, n, h);

@@ -75,14 +75,16 @@ static void choose(struct be *be, struct gemm_plan *plan, const struct product *
     const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE, aa = align[0], ab = align[1], ac = align[2];
     cublasLtMatmulPreferenceCreate(&pref);
     cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
+    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
+                                         sizeof reduction);
     cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &aa, sizeof aa);
     cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &ab, sizeof ab);
     cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &ac, sizeof ac);
     cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &ac, sizeof ac);
     cublasLtMatmulHeuristicResult_t found;
     int n = 0;
-    const cublasStatus_t rc = cublasLtMatmulAlgoGetHeuristic(be->blas, p->op, p->a, p->b, p->c, p->c, pref, 1, &found, &n);
+    const cublasStatus_t rc =
+        cublasLtMatmulAlgoGetHeuristic(be->blas, p->op, p->a, p->b, p->c, p->c, pref, 1, &found, &n);
     plan->usable = rc == CUBLAS_STATUS_SUCCESS && n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
     if (plan->usable)
         plan->algo = found.algo;
@@ -108,40 +110,44 @@ static void multiply(struct be *be, struct be_view y, struct be_view x, struct b
                      bool by_row, bool accumulate)
 {
     const size_t xs = dtype_size(x.dtype), ys = dtype_size(y.dtype);
-    const unsigned align[3] = {alignment(ptr<char>(w), (size_t)(by_row ? K : O) * xs), alignment(ptr<char>(x), (size_t)K * xs),
-                               alignment(ptr<char>(y), (size_t)ldy * ys)};
+    const unsigned align[3] = {alignment(ptr<char>(w), (size_t)(by_row ? K : O) * xs),
+                               alignment(ptr<char>(x), (size_t)K * xs), alignment(ptr<char>(y), (size_t)ldy * ys)};
     struct product p;
     describe(&p, N, K, O, ldy, by_row, x.dtype, y.dtype);
     const unsigned key = (unsigned)by_row | (unsigned)accumulate << 1 | (unsigned)(x.dtype == DT_BF16) << 2 |
                          (unsigned)(y.dtype == DT_BF16) << 3 | align[0] << 4 | align[1] << 9 | align[2] << 14;
     struct gemm_plan *plan = find_plan(be, &p, N, K, O, ldy, key, align);
     const float one = 1, beta = accumulate ? 1 : 0;
-    if (!plan->usable ||
-        cublasLtMatmul(be->blas, p.op, &one, ptr<char>(w), p.a, ptr<char>(x), p.b, &beta, ptr<char>(y), p.c, ptr<char>(y), p.c,
-                       &plan->algo, be->workspace, GEMM_WORKSPACE, be->stream) != CUBLAS_STATUS_SUCCESS) {
+    if (!plan->usable || cublasLtMatmul(be->blas, p.op, &one, ptr<char>(w), p.a, ptr<char>(x), p.b, &beta, ptr<char>(y),
+                                        p.c, ptr<char>(y), p.c, &plan->algo, be->workspace, GEMM_WORKSPACE,
+                                        be->stream) != CUBLAS_STATUS_SUCCESS) {
         plan->usable = false;
         const dim3 grid((unsigned)((O + TILE - 1) / TILE), (unsigned)((N + TILE - 1) / TILE)), block(TILE, TILE);
-        WITH_TYPE(x, X, WITH_TYPE(y, Y, (k_gemm<<<grid, block, 0, be->stream>>>(ptr<Y>(y), ptr<X>(x), ptr<X>(w), N, K, O, ldy,
-                                                                               by_row, accumulate))));
+        WITH_TYPE(x, X,
+                  WITH_TYPE(y, Y,
+                            (k_gemm<<<grid, block, 0, be->stream>>>(ptr<Y>(y), ptr<X>(x), ptr<X>(w), N, K, O, ldy,
+                                                                    by_row, accumulate))));
         CHECK_LAUNCH(be, "gemm");
     }
     forget(&p);
 }
 
-static void split(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int K, int O, int ldy, bool by_row,
-                  bool accumulate)
+static void split(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int K, int O, int ldy,
+                  bool by_row, bool accumulate)
 {
     for (int r0 = 0; r0 < N && be->error.code == ERR_NONE; r0 += SPLIT_ROWS)
         multiply(be, be_at(y, (size_t)r0 * (size_t)ldy), be_at(x, (size_t)r0 * (size_t)K), w,
                  N - r0 < SPLIT_ROWS ? N - r0 : SPLIT_ROWS, K, O, ldy, by_row, accumulate);
 }
 
-void cuda_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy, bool)
+void cuda_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
+                 bool)
 {
     split(be, y, x, w, N, I, O, ldy, true, false);
 }
 
-void cuda_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O, bool accumulate)
+void cuda_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
+                    bool accumulate)
 {
     split(be, dx, dy, w, N, O, I, I, false, accumulate);
 }

@@ -78,9 +78,8 @@ template <int F> static __device__ inline float fake(float x, float amax)
 }
 
 /* One amax for all, one a group of rows, or one a column. */
-template <typename T, int F, int V>
-static __global__ void k_fake_given(T *y, const T *x, const float *amax, const int32_t *group, size_t n, int D, bool by_column,
-                                    bool round)
+template <typename T, int F, int V> static __global__ void
+k_fake_given(T *y, const T *x, const float *amax, const int32_t *group, size_t n, int D, bool by_column, bool round)
 {
     const size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
     if (i >= n)
@@ -169,19 +168,18 @@ static __global__ void k_fake_fp4(T *y, const T *x, const float *amax, int rows,
             stv<V>(y + at + j, v + j);
 }
 
-template <typename T, int F>
-static void fake_scalar(struct be *be, T *y, const T *x, const struct quantizer *q, const float *amax, const int32_t *group,
-                        int N, int D, bool round)
+template <typename T, int F> static void fake_scalar(struct be *be, T *y, const T *x, const struct quantizer *q,
+                                                     const float *amax, const int32_t *group, int N, int D, bool round)
 {
     const size_t n = (size_t)N * (size_t)D;
     if (q->granularity == QG_TENSOR || q->granularity == QG_IN_CHANNEL) {
         const bool by_column = q->granularity == QG_IN_CHANNEL;
         if (D % 8 == 0 && aligned16(x) && aligned16(y))
-            k_fake_given<T, F, 8><<<(unsigned)((n / 8 + 255) / 256), 256, 0, be->stream>>>(y, x, amax, group, n, D, by_column,
-                                                                                            round);
+            k_fake_given<T, F, 8>
+                <<<(unsigned)((n / 8 + 255) / 256), 256, 0, be->stream>>>(y, x, amax, group, n, D, by_column, round);
         else
-            k_fake_given<T, F, 1><<<(unsigned)((n + 255) / 256), 256, 0, be->stream>>>(y, x, amax, group, n, D, by_column,
-                                                                                        round);
+            k_fake_given<T, F, 1>
+                <<<(unsigned)((n + 255) / 256), 256, 0, be->stream>>>(y, x, amax, group, n, D, by_column, round);
         return;
     }
     const int block = q->granularity == QG_BLOCK && q->block < D ? q->block : D, per_row = (D + block - 1) / block;
@@ -247,8 +245,8 @@ static __global__ void k_score(double *sum, const T *yq, const T *y, const T *g,
         sum[row] += s;
 }
 
-void cuda_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N, int n,
-                     int ldy)
+void cuda_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
+                     int n, int ldy)
 {
     if (be->error.code != ERR_NONE || !N)
         return;
@@ -279,6 +277,7 @@ void cuda_segment_sum(struct be *be, struct be_view out, struct be_view x, struc
 {
     if (be->error.code != ERR_NONE || !n)
         return;
-    k_segment_sum<<<(unsigned)((n + 31) / 32), 32, 0, be->stream>>>(ptr<double>(out), ptr<double>(x), ptr<int32_t>(offset), n);
+    k_segment_sum<<<(unsigned)((n + 31) / 32), 32, 0, be->stream>>>(ptr<double>(out), ptr<double>(x),
+                                                                    ptr<int32_t>(offset), n);
     CHECK_LAUNCH(be, "segment_sum");
 }

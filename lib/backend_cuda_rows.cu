@@ -82,36 +82,37 @@ void cuda_rmsnorm(struct be *be, struct be_view y, struct be_view x, struct be_v
     if (be->error.code != ERR_NONE || !N)
         return;
     WITH_TYPE(y, T, WITH_TYPE(w, W, {
-        T *py = ptr<T>(y), *px = ptr<T>(x);
-        W *pw = ptr<W>(w);
-        if (by_eight(D, py, px, pw, px))
-            k_rmsnorm<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
-        else
-            k_rmsnorm<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
-    }));
+                  T *py = ptr<T>(y), *px = ptr<T>(x);
+                  W *pw = ptr<W>(w);
+                  if (by_eight(D, py, px, pw, px))
+                      k_rmsnorm<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
+                  else
+                      k_rmsnorm<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
+              }));
     CHECK_LAUNCH(be, "rmsnorm");
 }
 
-void cuda_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N, int D,
-                      float eps)
+void cuda_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
+                      int D, float eps)
 {
     if (be->error.code != ERR_NONE || !N)
         return;
-    WITH_TYPE(dx, T, WITH_TYPE(w, W, {
-        T *pdx = ptr<T>(dx), *pdy = ptr<T>(dy), *px = ptr<T>(x);
-        W *pw = ptr<W>(w);
-        if (by_eight(D, pdx, pdy, px, pw))
-            k_rmsnorm_bwd<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
-        else
-            k_rmsnorm_bwd<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
-    }));
+    WITH_TYPE(
+        dx, T, WITH_TYPE(w, W, {
+            T *pdx = ptr<T>(dx), *pdy = ptr<T>(dy), *px = ptr<T>(x);
+            W *pw = ptr<W>(w);
+            if (by_eight(D, pdx, pdy, px, pw))
+                k_rmsnorm_bwd<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
+            else
+                k_rmsnorm_bwd<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
+        }));
     CHECK_LAUNCH(be, "rmsnorm_bwd");
 }
 
 /* ---- rotary embedding: a thread takes V pairs */
 
-template <typename T, int V>
-static __global__ void k_rope(T *x, const float *c, const float *s, const int32_t *pos, int N, int heads, int E, float sign)
+template <typename T, int V> static __global__ void k_rope(T *x, const float *c, const float *s, const int32_t *pos,
+                                                           int N, int heads, int E, float sign)
 {
     const int h = E / 2, per_head = h / V;
     const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -135,8 +136,8 @@ static __global__ void k_rope(T *x, const float *c, const float *s, const int32_
     stv<V>(p + h, w);
 }
 
-void cuda_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads, int E,
-               bool backward)
+void cuda_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N,
+               int heads, int E, bool backward)
 {
     if (be->error.code != ERR_NONE || !N)
         return;
@@ -196,14 +197,14 @@ static __global__ void k_elementwise(T *y, T *y2, const T *a, const T *b, const 
         stv<V>(y2 + i, w);
 }
 
-template <typename F>
-static void elementwise(struct be *be, struct be_view y, struct be_view y2, struct be_view a, struct be_view b, struct be_view c,
-                        size_t n, F f, const char *name)
+template <typename F> static void elementwise(struct be *be, struct be_view y, struct be_view y2, struct be_view a,
+                                              struct be_view b, struct be_view c, size_t n, F f, const char *name)
 {
     if (be->error.code != ERR_NONE || !n)
         return;
     WITH_TYPE(y, T, {
-        T *py = ptr<T>(y), *py2 = y2.buf ? ptr<T>(y2) : NULL, *pa = ptr<T>(a), *pb = ptr<T>(b), *pc = c.buf ? ptr<T>(c) : NULL;
+        T *py = ptr<T>(y), *py2 = y2.buf ? ptr<T>(y2) : NULL, *pa = ptr<T>(a), *pb = ptr<T>(b),
+          *pc = c.buf ? ptr<T>(c) : NULL;
         if (n % 8 == 0 && aligned16(py) && aligned16(py2) && aligned16(pa) && aligned16(pb) && aligned16(pc))
             k_elementwise<T, 8><<<(unsigned)((n / 8 + 255) / 256), 256, 0, be->stream>>>(py, py2, pa, pb, pc, n, f);
         else
@@ -224,8 +225,8 @@ void cuda_swiglu(struct be *be, struct be_view m, struct be_view g, struct be_vi
     elementwise(be, m, none, g, u, none, n, silu_times(), "swiglu");
 }
 
-void cuda_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g, struct be_view u,
-                     size_t n)
+void cuda_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, struct be_view dm, struct be_view g,
+                     struct be_view u, size_t n)
 {
     elementwise(be, dg, du, g, u, dm, n, silu_times_bwd(), "swiglu_bwd");
 }
@@ -234,7 +235,8 @@ void cuda_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, struct
 
 template <typename T> static __global__ void k_gather(T *y, const T *x, const int32_t *row, int D, bool scatter)
 {
-    const size_t from = scatter ? blockIdx.x : (size_t)row[blockIdx.x], to = scatter ? (size_t)row[blockIdx.x] : blockIdx.x;
+    const size_t from = scatter ? blockIdx.x : (size_t)row[blockIdx.x],
+                 to = scatter ? (size_t)row[blockIdx.x] : blockIdx.x;
     for (int j = (int)threadIdx.x; j < D; j += (int)blockDim.x)
         y[to * D + j] = x[from * D + j];
 }
@@ -254,7 +256,8 @@ void cuda_scatter_rows(struct be *be, struct be_view y, struct be_view x, struct
     const size_t nb = (size_t)N * (size_t)D * dtype_size(y.dtype);
     cuda_failed(be, cudaMemsetAsync(ptr<char>(y), 0, nb, be->stream), "scatter_rows");
     if (n)
-        WITH_TYPE(y, T, (k_gather<<<(unsigned)n, 256, 0, be->stream>>>(ptr<T>(y), ptr<T>(x), ptr<int32_t>(row), D, true)));
+        WITH_TYPE(y, T,
+                  (k_gather<<<(unsigned)n, 256, 0, be->stream>>>(ptr<T>(y), ptr<T>(x), ptr<int32_t>(row), D, true)));
     CHECK_LAUNCH(be, "scatter_rows");
 }
 
@@ -262,8 +265,7 @@ void cuda_scatter_rows(struct be *be, struct be_view y, struct be_view x, struct
 
 enum { XENT_THREADS = 512 };
 
-template <typename T>
-static __global__ void k_xent(float *stat, float *loss, const T *z, const int32_t *target, int V)
+template <typename T> static __global__ void k_xent(float *stat, float *loss, const T *z, const int32_t *target, int V)
 {
     __shared__ float shared[XENT_THREADS / 32], shared2[XENT_THREADS / 32];
     const T *row = z + (size_t)blockIdx.x * V;
@@ -281,18 +283,19 @@ static __global__ void k_xent(float *stat, float *loss, const T *z, const int32_
     }
 }
 
-void cuda_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N, int V)
+void cuda_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
+               int V)
 {
     if (be->error.code != ERR_NONE || !N)
         return;
-    WITH_TYPE(z, T, (k_xent<<<(unsigned)N, XENT_THREADS, 0, be->stream>>>(ptr<float>(stat), ptr<float>(loss), ptr<T>(z),
-                                                                          ptr<int32_t>(target), V)));
+    WITH_TYPE(z, T,
+              (k_xent<<<(unsigned)N, XENT_THREADS, 0, be->stream>>>(ptr<float>(stat), ptr<float>(loss), ptr<T>(z),
+                                                                    ptr<int32_t>(target), V)));
     CHECK_LAUNCH(be, "xent");
 }
 
-template <typename T>
-static __global__ void k_xent_bwd(T *dz, const T *z, const float *stat, const int32_t *target, const float *s, int V, int c0,
-                                  int n)
+template <typename T> static __global__ void k_xent_bwd(T *dz, const T *z, const float *stat, const int32_t *target,
+                                                        const float *s, int V, int c0, int n)
 {
     const int row = (int)blockIdx.y, j = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     if (j >= n)
@@ -308,7 +311,8 @@ void cuda_xent_bwd(struct be *be, struct be_view dz, struct be_view z, struct be
     if (be->error.code != ERR_NONE || !N)
         return;
     const dim3 grid((unsigned)((n + 255) / 256), (unsigned)N);
-    WITH_TYPE(dz, T, (k_xent_bwd<<<grid, 256, 0, be->stream>>>(ptr<T>(dz), ptr<T>(z), ptr<float>(stat), ptr<int32_t>(target),
-                                                              ptr<float>(s), V, c0, n)));
+    WITH_TYPE(dz, T,
+              (k_xent_bwd<<<grid, 256, 0, be->stream>>>(ptr<T>(dz), ptr<T>(z), ptr<float>(stat), ptr<int32_t>(target),
+                                                        ptr<float>(s), V, c0, n)));
     CHECK_LAUNCH(be, "xent_bwd");
 }

@@ -82,12 +82,12 @@ static void ref_load(struct be *be, struct be_view dst, const void *src, enum dt
     }
 }
 
-static void ref_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row, int n,
-                          int D, bool round_bf16)
+static void ref_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row,
+                          int n, int D, bool round_bf16)
 {
     for (int i = 0; i < n; i++)
-        ref_load(be, be_at(dst, at2(i, 0, D)), (const char *)src + at2(row[i], 0, D) * dtype_size(from), from, (size_t)D,
-                 round_bf16);
+        ref_load(be, be_at(dst, at2(i, 0, D)), (const char *)src + at2(row[i], 0, D) * dtype_size(from), from,
+                 (size_t)D, round_bf16);
 }
 
 static void ref_convert(struct be *be, struct be_view dst, struct be_view src, size_t n)
@@ -120,8 +120,8 @@ static void ref_add(struct be *be, struct be_view y, struct be_view a, struct be
         ref_set(y, i, ref_at(a, i) + ref_at(b, i));
 }
 
-static void ref_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
-                       bool as_reference)
+static void ref_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O,
+                       int ldy, bool as_reference)
 {
     (void)be;
     (void)as_reference; /* sums in double are rounded once; whose ties they settle is not this oracle's business */
@@ -170,8 +170,8 @@ static void ref_rmsnorm(struct be *be, struct be_view y, struct be_view x, struc
 
 /* y_i = w_i x_i r(x), r = (sum x^2/D + eps)^(-1/2), so dr/dx_j = -r^3 x_j / D and, with g_i = dL/dy_i w_i,
  * dL/dx_j = r g_j + sum_i g_i x_i dr/dx_j = r g_j - x_j (r^3/D) sum_i g_i x_i. */
-static void ref_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
-                            int D, float eps)
+static void ref_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w,
+                            int N, int D, float eps)
 {
     (void)be;
     double *g = xmalloc((size_t)D, sizeof *g);
@@ -190,8 +190,8 @@ static void ref_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy,
 
 /* ---- rotary embedding: (a, b) -> (a c - b s, b c + a s), an orthogonal map, so its transpose turns back */
 
-static void ref_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N, int heads,
-                     int E, bool backward)
+static void ref_rope(struct be *be, struct be_view x, struct be_view c, struct be_view s, struct be_view pos, int N,
+                     int heads, int E, bool backward)
 {
     (void)be;
     const int h = E / 2;
@@ -235,10 +235,11 @@ static void ref_swiglu_bwd(struct be *be, struct be_view dg, struct be_view du, 
     }
 }
 
-/* ---- cross-entropy: L = -sum over rows of s lp[t], lp = z - max - log sum exp(z - max), so dL/dz_j = s (p_j - [j == t]) */
+/* ---- cross-entropy: L = -sum over rows of s lp[t], lp = z - max - log sum exp(z - max), so dL/dz_j = s (p_j - [j ==
+ * t]) */
 
-static void ref_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
-                     int V)
+static void ref_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target,
+                     int N, int V)
 {
     (void)be;
     for (int n = 0; n < N; n++) {
@@ -259,8 +260,8 @@ static void ref_xent_bwd(struct be *be, struct be_view dz, struct be_view z, str
     (void)be;
     for (int n = 0; n < N; n++)
         for (int j = 0; j < n_cols; j++) {
-            const double lp = ref_round(z, ref_at(z, at2(n, c0 + j, V)) - ref_at(stat, at2(n, 0, 2)) -
-                                               ref_at(stat, at2(n, 1, 2)));
+            const double lp =
+                ref_round(z, ref_at(z, at2(n, c0 + j, V)) - ref_at(stat, at2(n, 0, 2)) - ref_at(stat, at2(n, 1, 2)));
             const double scale = ref_at(s, (size_t)n);
             ref_set(dz, at2(n, j, n_cols), scale * exp(lp) - (c0 + j == ref_int(target, n) ? scale : 0));
         }
@@ -291,8 +292,8 @@ static void ref_amax_cols(struct be *be, struct be_view out, struct be_view x, i
             ref_set(out, (size_t)j, nan_max(ref_at(out, (size_t)j), ref_at(x, at2(n, j, D))));
 }
 
-static void ref_fakequant(struct be *be, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
-                          struct be_view group, int N, int D, bool round_bf16)
+static void ref_fakequant(struct be *be, struct be_view y, struct be_view x, const struct quantizer *q,
+                          struct be_view amax, struct be_view group, int N, int D, bool round_bf16)
 {
     (void)be;
     static const float none[1];
@@ -308,8 +309,8 @@ static void ref_fakequant(struct be *be, struct be_view y, struct be_view x, con
     free(row);
 }
 
-static void ref_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                           int n, int ldy)
+static void ref_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g,
+                           int N, int n, int ldy)
 {
     (void)be;
     for (int i = 0; i < N; i++)

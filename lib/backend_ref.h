@@ -49,8 +49,8 @@ static inline void ref_set(struct be_view v, size_t i, double x)
         ((double *)ref_ptr(v))[i] = x;
 }
 
-void ref_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                   struct be_seqs seqs, int H, int K, int E);
+void ref_attention(struct be *, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                   struct be_view v, struct be_seqs seqs, int H, int K, int E);
 void ref_attention_bwd(struct be *, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
                        struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
                        struct be_seqs seqs, int H, int K, int E);

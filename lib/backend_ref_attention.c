@@ -1,10 +1,9 @@
 /* The reference backend's attention, with the derivation of its backward.
  *
- * o_i = sum_j P_ij v_j, P_ij = exp(S_ij - lse_i), S_ij = q_i.k_j / sqrt(E), over j <= i in the same sequence. With do_i:
- *   dv_j = sum_i P_ij do_i;   dP_ij = do_i.v_j;
- *   dS_ij = P_ij (dP_ij - sum_l P_il dP_il) = P_ij (dP_ij - do_i.o_i)       (softmax; the sum is do_i.o_i = delta_i)
- *   dq_i = sum_j dS_ij k_j / sqrt(E);   dk_j = sum_i dS_ij q_i / sqrt(E).
- * The factor 1/sqrt(E) is taken into dS before it is rounded. */
+ * o_i = sum_j P_ij v_j, P_ij = exp(S_ij - lse_i), S_ij = q_i.k_j / sqrt(E), over j <= i in the same sequence. With
+ * do_i: dv_j = sum_i P_ij do_i;   dP_ij = do_i.v_j; dS_ij = P_ij (dP_ij - sum_l P_il dP_il) = P_ij (dP_ij - do_i.o_i)
+ * (softmax; the sum is do_i.o_i = delta_i) dq_i = sum_j dS_ij k_j / sqrt(E);   dk_j = sum_i dS_ij q_i / sqrt(E). The
+ * factor 1/sqrt(E) is taken into dS before it is rounded. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,8 +22,8 @@ static double dot(struct be_view a, size_t ia, struct be_view b, size_t ib, int 
     return s;
 }
 
-static void forward_row(struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v, int i,
-                        int first, int head, struct shape d, double *P)
+static void forward_row(struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
+                        int i, int first, int head, struct shape d, double *P)
 {
     const int kv = head / (d.H / d.K);
     const size_t iq = at2(i * d.H + head, 0, d.E);
@@ -52,8 +51,8 @@ static void zero_row(struct be_view x, int row, int width)
         ref_set(x, at2(row, c, width), 0);
 }
 
-void ref_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k, struct be_view v,
-                   struct be_seqs seqs, int H, int K, int E)
+void ref_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
+                   struct be_view v, struct be_seqs seqs, int H, int K, int E)
 {
     (void)be;
     for (int s = 0; s < seqs.n; s++) {

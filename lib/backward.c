@@ -6,25 +6,26 @@ static void replay_input(const struct model *m, const struct block_replay *rp, c
                          int layer, struct be_view x, int width)
 {
     const size_t u = (size_t)unit_index(role, layer, m->n_layers);
-    replayer_input(rp->r, x, b->n_rows, width, be_at(rp->amax_static, u), be_at(rp->amax_batch, u * (size_t)b->n_batches),
-                   b->batch);
+    replayer_input(rp->r, x, b->n_rows, width, be_at(rp->amax_static, u),
+                   be_at(rp->amax_batch, u * (size_t)b->n_batches), b->batch);
 }
 
 /* Replay a unit: y [N, O] its unquantized output, g the gradient there. */
-static void replay(const struct model *m, const struct block_replay *rp, const struct block *b, enum lm_role role, int layer,
-                   struct be_view y, struct be_view g, int O)
+static void replay(const struct model *m, const struct block_replay *rp, const struct block *b, enum lm_role role,
+                   int layer, struct be_view y, struct be_view g, int O)
 {
     const size_t u = (size_t)unit_index(role, layer, m->n_layers), n_seqs = (size_t)b->n_seqs;
     m->ops->zero(m->be, rp->row_sum, (size_t)rp->r->set->n * rp->row_stride);
-    replayer_unit(rp->r, m->weights->role[role], O, be_at(rp->amax_weight, u), (struct be_view){0}, y, O, g, rp->row_sum,
-                  rp->row_stride);
+    replayer_unit(rp->r, m->weights->role[role], O, be_at(rp->amax_weight, u), (struct be_view){0}, y, O, g,
+                  rp->row_sum, rp->row_stride);
     for (int i = 0; i < rp->r->set->n; i++)
         m->ops->segment_sum(m->be, be_at(rp->seq_sum, ((size_t)i * (size_t)rp->n_units + u) * n_seqs),
                             be_at(rp->row_sum, (size_t)i * rp->row_stride), b->seqs.offset, b->n_seqs);
 }
 
 /* dh at the layer's output -> ws.dhm at hm. */
-static void mlp_backward(struct model *m, int layer, const struct block *b, struct be_view dh, const struct block_replay *rp)
+static void mlp_backward(struct model *m, int layer, const struct block *b, struct be_view dh,
+                         const struct block_replay *rp)
 {
     const struct be_ops *ops = m->ops;
     struct workspace *ws = &m->ws;
@@ -45,15 +46,16 @@ static void mlp_backward(struct model *m, int layer, const struct block *b, stru
 }
 
 /* Back through rotary embedding and norm of q or k, in place: d [N, heads, E], y the projection's output. */
-static void unrotate(struct model *m, const struct block *b, struct be_view d, struct be_view y, struct be_view norm, int heads)
+static void unrotate(struct model *m, const struct block *b, struct be_view d, struct be_view y, struct be_view norm,
+                     int heads)
 {
     m->ops->rope(m->be, d, m->cosine, m->sine, b->pos, b->n_rows, heads, m->E, true);
     m->ops->rmsnorm_bwd(m->be, d, d, y, norm, b->n_rows * heads, m->E, m->eps);
 }
 
 /* ws.dhm -> dh at the layer's input. */
-static void attention_backward(struct model *m, int layer, const struct block *b, struct be_view h_in, struct be_view dh,
-                               const struct block_replay *rp)
+static void attention_backward(struct model *m, int layer, const struct block *b, struct be_view h_in,
+                               struct be_view dh, const struct block_replay *rp)
 {
     const struct be_ops *ops = m->ops;
     struct workspace *ws = &m->ws;
@@ -63,8 +65,8 @@ static void attention_backward(struct model *m, int layer, const struct block *b
     replay_input(m, rp, b, ROLE_O, layer, ws->a, HE);
     replay(m, rp, b, ROLE_O, layer, ws->o, ws->dhm, m->D);
     model_linear_dx(m, ws->da, ws->dhm, w[ROLE_O], N, HE, m->D, false);
-    ops->attention_bwd(m->be, ws->dq, ws->dk, ws->dv, ws->da, ws->qr, ws->kr, ws->v, ws->a, ws->lse, b->seqs, m->H, m->K,
-                       m->E);
+    ops->attention_bwd(m->be, ws->dq, ws->dk, ws->dv, ws->da, ws->qr, ws->kr, ws->v, ws->a, ws->lse, b->seqs, m->H,
+                       m->K, m->E);
     unrotate(m, b, ws->dq, ws->q, w[ROLE_Q_NORM], m->H);
     unrotate(m, b, ws->dk, ws->k, w[ROLE_K_NORM], m->K);
     replay_input(m, rp, b, ROLE_Q, layer, ws->x1, m->D);

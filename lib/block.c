@@ -43,7 +43,8 @@ static void fill(struct block *b, const struct calib *c, struct layout *l, float
 {
     const size_t N = (size_t)b->n_rows, S = (size_t)b->n_seqs, M = (size_t)b->n_loss;
     int32_t *offset = place(l, &b->seqs.offset, S + 1), *pos = place(l, &b->pos, N), *batch = place(l, &b->batch, N);
-    int32_t *row = place(l, &b->loss_row, M), *target = place(l, &b->loss_target, M), *lbatch = place(l, &b->loss_batch, M);
+    int32_t *row = place(l, &b->loss_row, M), *target = place(l, &b->loss_target, M),
+            *lbatch = place(l, &b->loss_batch, M);
     int32_t *loffset = place(l, &b->loss_offset, S + 1);
     int n = 0;
     for (int s = 0; s < b->n_seqs; s++) {
@@ -70,15 +71,15 @@ static void fill(struct block *b, const struct calib *c, struct layout *l, float
         BUG("%d loss rows, %d announced", n, b->n_loss);
 }
 
-int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches, bool bf16,
-               struct err *e)
+int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches,
+               bool bf16, struct err *e)
 {
     *b = (struct block){0};
     set_range(b, c, i, batches);
     const int64_t rows = c->offset[b->first_seq + b->n_seqs] - b->first_row;
     if (rows > MAX_BLOCK_ROWS)
-        return err_set(e, ERR_LIMIT, "a block of %d batches has %lld rows, more than %d: use smaller blocks (--block)", batches,
-                       (long long)rows, MAX_BLOCK_ROWS);
+        return err_set(e, ERR_LIMIT, "a block of %d batches has %lld rows, more than %d: use smaller blocks (--block)",
+                       batches, (long long)rows, MAX_BLOCK_ROWS);
     b->n_rows = (int)rows;
     b->seqs.n = b->n_seqs;
     const size_t n_ints = 2 * ((size_t)b->n_seqs + 1) + 2 * (size_t)b->n_rows + 3 * (size_t)b->n_loss;

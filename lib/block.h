@@ -23,8 +23,8 @@ struct block {
 /* Number of blocks of `batches` batches that the calibration data fill. */
 int block_count(const struct calib *c, int batches);
 /* Block number i; bf16: take the bf16 scales. ERR_LIMIT where a block has too many rows. */
-int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches, bool bf16,
-               struct err *e) MUST_CHECK;
+int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches,
+               bool bf16, struct err *e) MUST_CHECK;
 void block_close(struct block *b, const struct be_ops *ops, struct be *be);
 
 #endif

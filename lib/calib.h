@@ -40,8 +40,8 @@ struct calib {
 /* Build from token id lists: seq i has n[i] ids at ids[i] (longer ones are truncated to seq_len). Fills everything but
  * source, hashes of source and tokenizer, n_available. ERR_CONFIG where a parameter is out of range, ERR_LIMIT where
  * there are too many rows. */
-int calib_build(struct calib *c, int64_t n_seqs, const int32_t *const *ids, const int64_t *n, int batch_size, int seq_len,
-                bool sentinels, int pad_id, struct err *e) MUST_CHECK;
+int calib_build(struct calib *c, int64_t n_seqs, const int32_t *const *ids, const int64_t *n, int batch_size,
+                int seq_len, bool sentinels, int pad_id, struct err *e) MUST_CHECK;
 /* Write as safetensors to f (an io_out's stream). */
 void calib_write(const struct calib *c, FILE *f);
 /* Read and check everything: shapes, monotonic offsets, batches, counts, that targets and scales follow from ids. */

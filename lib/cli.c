@@ -125,7 +125,8 @@ static int print_help(const struct tool *t)
     print_options(common);
     if (t->details)
         printf("\n%s\n", t->details);
-    printf("\nexample:\n  %s\n\nexit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input\n", t->example);
+    printf("\nexample:\n  %s\n\nexit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input\n",
+           t->example);
     return flushed();
 }
 

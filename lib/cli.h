@@ -2,7 +2,8 @@
  *
  * This is the only module of lib/ that prints. A program is a `struct tool` and a run function:
  *     int main(int argc, char **argv) { return cli_main(&tool, run, argc, argv); }
- * Exit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input. Data goes to stdout, all else to stderr. */
+ * Exit codes: 0 ok, 1 run time, 2 usage or configuration, 3 malformed input. Data goes to stdout, all else to stderr.
+ */
 #ifndef CLI_H
 #define CLI_H
 #include <limits.h>

@@ -2,7 +2,8 @@
  *
  * Scalars are inline so that loops over them vectorise; every step is one IEEE fp32 operation. What a kernel of the
  * reference does otherwise (fast division) is noted where it matters. Zero-amax runs quantize to zero.
- * Source: NVIDIA ModelOpt 0.39, tensor_quant.cu, tensor_quant_mx.h, triton/fp4_kernel.py; see numerics in the README. */
+ * Source: NVIDIA ModelOpt 0.39, tensor_quant.cu, tensor_quant_mx.h, triton/fp4_kernel.py; see numerics in the README.
+ */
 #ifndef FAKEQUANT_H
 #define FAKEQUANT_H
 #include <math.h>

@@ -6,8 +6,8 @@ static void note_amax(struct model *m, enum lm_role role, int layer, const struc
                       struct be_view amax)
 {
     if (amax.buf)
-        m->ops->amax_rows(m->be, be_at(amax, (size_t)unit_index(role, layer, m->n_layers) * (size_t)b->n_batches), x, b->batch,
-                          b->n_rows, width);
+        m->ops->amax_rows(m->be, be_at(amax, (size_t)unit_index(role, layer, m->n_layers) * (size_t)b->n_batches), x,
+                          b->batch, b->n_rows, width);
 }
 
 /* q or k: projection, norm over each head, rotary embedding; keeps the projection's output too. */
@@ -20,7 +20,8 @@ static void project_and_rotate(struct model *m, const struct block *b, struct be
     m->ops->rope(m->be, rotated, m->cosine, m->sine, b->pos, N, heads, m->E, false);
 }
 
-static void attention_forward(struct model *m, int layer, const struct block *b, struct be_view h_in, struct be_view amax)
+static void attention_forward(struct model *m, int layer, const struct block *b, struct be_view h_in,
+                              struct be_view amax)
 {
     const struct be_ops *ops = m->ops;
     struct workspace *ws = &m->ws;

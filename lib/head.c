@@ -4,10 +4,10 @@
 
 /* Parts of m->head_buf. */
 struct head_buffers {
-    struct be_view norm; /* [N, D] final norm of all rows; later the gradient there */
-    struct be_view x, dx; /* [M, D] its loss rows, and their gradient */
-    struct be_view z, dz; /* [R, V], [R, head_rows] */
-    struct be_view sum;  /* [R, D] in the sum type */
+    struct be_view norm;       /* [N, D] final norm of all rows; later the gradient there */
+    struct be_view x, dx;      /* [M, D] its loss rows, and their gradient */
+    struct be_view z, dz;      /* [R, V], [R, head_rows] */
+    struct be_view sum;        /* [R, D] in the sum type */
     struct be_view stat, loss; /* F32 [R, 2], [M] */
 };
 
@@ -21,10 +21,14 @@ static struct head_buffers buffers(const struct model *m)
         size_t n;
         enum dtype t;
     } part[] = {
-        {&b.norm, N * D, m->act}, {&b.x, M * D, m->act},
-        {&b.dx, M * D, m->act},   {&b.z, R * (size_t)m->V, m->act},
+        {&b.norm, N * D, m->act},
+        {&b.x, M * D, m->act},
+        {&b.dx, M * D, m->act},
+        {&b.z, R * (size_t)m->V, m->act},
         {&b.dz, R * (size_t)m->weights->head_rows, m->act},
-        {&b.sum, R * D, m->ops->sum_dtype}, {&b.stat, 2 * R, DT_F32}, {&b.loss, M, DT_F32},
+        {&b.sum, R * D, m->ops->sum_dtype},
+        {&b.stat, 2 * R, DT_F32},
+        {&b.loss, M, DT_F32},
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         *part[i].v = (struct be_view){m->head_buf, at, part[i].t};
@@ -42,8 +46,8 @@ void model_head_amax(struct model *m, const struct block *b, struct be_view h, s
 {
     const struct head_buffers hb = buffers(m);
     final_norm(m, b, hb.norm, h);
-    m->ops->amax_rows(m->be, be_at(amax, (size_t)unit_index(ROLE_LM_HEAD, -1, m->n_layers) * (size_t)b->n_batches), hb.norm,
-                      b->batch, b->n_rows, m->D);
+    m->ops->amax_rows(m->be, be_at(amax, (size_t)unit_index(ROLE_LM_HEAD, -1, m->n_layers) * (size_t)b->n_batches),
+                      hb.norm, b->batch, b->n_rows, m->D);
 }
 
 /* Loss rows r0 .. r0+n: logits, loss, gradient, replays. */
@@ -67,8 +71,8 @@ static void chunk(struct model *m, const struct block *b, const struct head_buff
         const struct be_view w = weights_head_block(m->weights, i, &row0, &rows);
         ops->xent_bwd(m->be, hb->dz, hb->z, hb->stat, target, be_at(b->loss_scale, (size_t)r0), n, m->V, row0, rows);
         model_linear_dx(m, hb->sum, hb->dz, w, n, m->D, rows, true);
-        replayer_unit(rp->r, w, rows, be_at(rp->amax_weight, u), rp->head_cols, be_at(hb->z, (size_t)row0), m->V, hb->dz,
-                      be_at(rp->row_sum, (size_t)r0), rp->row_stride);
+        replayer_unit(rp->r, w, rows, be_at(rp->amax_weight, u), rp->head_cols, be_at(hb->z, (size_t)row0), m->V,
+                      hb->dz, be_at(rp->row_sum, (size_t)r0), rp->row_stride);
     }
     ops->convert(m->be, be_at(hb->dx, first), hb->sum, (size_t)n * (size_t)m->D);
 }

@@ -1,4 +1,5 @@
-/* inline - arithmetic that loops on the CPU and kernels on a GPU share. The one file that asks which compiler reads it. */
+/* inline - arithmetic that loops on the CPU and kernels on a GPU share. The one file that asks which compiler reads it.
+ */
 #ifndef INLINE_H
 #define INLINE_H
 

@@ -12,8 +12,8 @@ json_t *json_parse(const char *data, size_t n, const char *name, struct err *e)
     json_error_t je;
     json_t *v = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!v)
-        err_at(e, ERR_FORMAT, je.position < 0 ? 0 : (uint64_t)je.position, "'%s': not valid JSON at line %d, column %d: %s",
-               name, je.line, je.column, je.text);
+        err_at(e, ERR_FORMAT, je.position < 0 ? 0 : (uint64_t)je.position,
+               "'%s': not valid JSON at line %d, column %d: %s", name, je.line, je.column, je.text);
     return v;
 }
 
@@ -52,7 +52,8 @@ void json_real_repr(double x, char *out)
             m[n++] = *p;
     m[n] = 0;
     if (exp < -4 || exp >= 16)
-        snprintf(out, JSON_REPR, "%s%c%s%se%c%02d", sign, m[0], n > 1 ? "." : "", m + 1, exp < 0 ? '-' : '+', abs(exp) % 1000);
+        snprintf(out, JSON_REPR, "%s%c%s%se%c%02d", sign, m[0], n > 1 ? "." : "", m + 1, exp < 0 ? '-' : '+',
+                 abs(exp) % 1000);
     else if (exp < 0)
         snprintf(out, JSON_REPR, "%s0.%.*s%s", sign, -exp - 1, "0000", m);
     else if (n <= exp + 1)
@@ -136,8 +137,7 @@ static void print_value(FILE *f, const json_t *v, int indent, int depth)
         const char *key;
         json_t *item;
         int first = 1;
-        json_object_foreach((json_t *)(uintptr_t)v, key, item)
-        {
+        json_object_foreach ((json_t *)(uintptr_t)v, key, item) {
             if (!first)
                 fputs(comma, f);
             first = 0;
@@ -189,7 +189,8 @@ int json_get_str(const json_t *o, const char *key, const char *where, const char
     return 0;
 }
 
-int json_get_int(const json_t *o, const char *key, const char *where, int64_t min, int64_t max, int64_t *out, struct err *e)
+int json_get_int(const json_t *o, const char *key, const char *where, int64_t min, int64_t max, int64_t *out,
+                 struct err *e)
 {
     const json_t *v = member(o, key, where, e);
     if (!v)
@@ -198,8 +199,8 @@ int json_get_int(const json_t *o, const char *key, const char *where, int64_t mi
         return wrong(key, where, "a whole number", e);
     const json_int_t n = json_integer_value(v);
     if (n < min || n > max)
-        return err_set(e, ERR_FORMAT, "%s: '%s' is %" JSON_INTEGER_FORMAT ", allowed are %" PRId64 " to %" PRId64, where, key,
-                       n, min, max);
+        return err_set(e, ERR_FORMAT, "%s: '%s' is %" JSON_INTEGER_FORMAT ", allowed are %" PRId64 " to %" PRId64,
+                       where, key, n, min, max);
     *out = n;
     return 0;
 }

@@ -1,7 +1,8 @@
 /* json - jansson with limits and sentences for the errors, and the one writer.
  *
  * Numbers are written as Python writes them (shortest digits that read back, "1e-05", "8.0"), strings as
- * json.dumps(ensure_ascii=True), keys in the order they were set: files equal those of Python's json.dumps(indent=2). */
+ * json.dumps(ensure_ascii=True), keys in the order they were set: files equal those of Python's json.dumps(indent=2).
+ */
 #ifndef JSON_H
 #define JSON_H
 #include <jansson.h>

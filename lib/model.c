@@ -24,10 +24,11 @@ static size_t place(struct workspace *ws, struct be_buf *buf, enum dtype act, si
         size_t width;
         enum dtype t;
     } part[] = {
-        {&ws->x1, D, act},  {&ws->q, HE, act},  {&ws->k, KE, act},  {&ws->v, KE, act},  {&ws->qr, HE, act},
-        {&ws->kr, KE, act}, {&ws->a, HE, act},  {&ws->o, D, act},   {&ws->hm, D, act},  {&ws->x2, D, act},
-        {&ws->g, F, act},   {&ws->u, F, act},   {&ws->m, F, act},   {&ws->d, D, act},   {&ws->dg, F, act},
-        {&ws->du, F, act},  {&ws->da, HE, act}, {&ws->dq, HE, act}, {&ws->dk, KE, act}, {&ws->dv, KE, act},
+        {&ws->x1, D, act},  {&ws->q, HE, act},  {&ws->k, KE, act},  {&ws->v, KE, act},
+        {&ws->qr, HE, act}, {&ws->kr, KE, act}, {&ws->a, HE, act},  {&ws->o, D, act},
+        {&ws->hm, D, act},  {&ws->x2, D, act},  {&ws->g, F, act},   {&ws->u, F, act},
+        {&ws->m, F, act},   {&ws->d, D, act},   {&ws->dg, F, act},  {&ws->du, F, act},
+        {&ws->da, HE, act}, {&ws->dq, HE, act}, {&ws->dk, KE, act}, {&ws->dv, KE, act},
         {&ws->dx, D, act},  {&ws->dt, D, act},  {&ws->dhm, D, act}, {&ws->lse, (size_t)c->n_heads, DT_F32},
     };
     size_t at = 0;
@@ -62,26 +63,40 @@ static void make_rope(struct model *m, double theta, int max_pos)
 
 static int chunk_rows(const struct lm_config *c, const struct be_ops *ops, enum dtype act, int max_loss_rows)
 {
-    const size_t n = ops->logits_bytes / ((size_t)c->vocab_size * dtype_size(act)), rows = n < 64 ? 64 : n > 8192 ? 8192 : n;
+    const size_t n = ops->logits_bytes / ((size_t)c->vocab_size * dtype_size(act)), rows = n < 64     ? 64
+                                                                                           : n > 8192 ? 8192
+                                                                                                      : n;
     return (size_t)max_loss_rows < rows ? (max_loss_rows > 0 ? max_loss_rows : 1) : (int)rows;
 }
 
 /* head_buf: logits [R, V], dz [R, head_rows], xl [M, D], normed rows and their gradient [N, D], sums [R, D],
  * statistics [R, 2], loss [M]. */
-static size_t head_bytes(const struct lm_config *c, const struct be_ops *ops, enum dtype act, int N, int M, int R, int head_rows)
+static size_t head_bytes(const struct lm_config *c, const struct be_ops *ops, enum dtype act, int N, int M, int R,
+                         int head_rows)
 {
     const size_t a = dtype_size(act), D = (size_t)c->hidden_size;
     return (size_t)R * ((size_t)c->vocab_size + (size_t)head_rows) * a + ((size_t)M * 2 + (size_t)N) * D * a +
            (size_t)R * (D * dtype_size(ops->sum_dtype) + 2 * sizeof(float)) + (size_t)M * sizeof(float) + 8 * 256;
 }
 
-void model_open(struct model *m, const struct be_ops *ops, struct be *be, const struct lm *lm, struct weights *w, bool bf16,
-                int max_rows, int max_loss_rows, int max_pos)
+void model_open(struct model *m, const struct be_ops *ops, struct be *be, const struct lm *lm, struct weights *w,
+                bool bf16, int max_rows, int max_loss_rows, int max_pos)
 {
     const struct lm_config *c = &lm->config;
-    *m = (struct model){.ops = ops, .be = be, .lm = lm, .weights = w, .bf16 = bf16, .D = c->hidden_size, .F = c->ffn_size,
-                        .H = c->n_heads, .K = c->n_kv_heads, .E = c->head_dim, .V = (int)c->vocab_size,
-                        .n_layers = c->n_layers, .eps = (float)c->rms_norm_eps, .max_rows = max_rows,
+    *m = (struct model){.ops = ops,
+                        .be = be,
+                        .lm = lm,
+                        .weights = w,
+                        .bf16 = bf16,
+                        .D = c->hidden_size,
+                        .F = c->ffn_size,
+                        .H = c->n_heads,
+                        .K = c->n_kv_heads,
+                        .E = c->head_dim,
+                        .V = (int)c->vocab_size,
+                        .n_layers = c->n_layers,
+                        .eps = (float)c->rms_norm_eps,
+                        .max_rows = max_rows,
                         .max_loss_rows = max_loss_rows};
     m->act = bf16 ? ops->act_bf16 : ops->act_fp32;
     struct workspace size;

@@ -23,8 +23,8 @@ struct workspace {
     struct be_view g, u, m, d; /* [N, F] x3, [N, D]: gate, up, down's input, down's output */
     struct be_view dg, du;     /* [N, F] gradients of gate's and up's outputs; dg also holds that of m */
     struct be_view da, dq, dk, dv;
-    struct be_view dx, dt;     /* [N, D] */
-    struct be_view dhm;        /* [N, D] gradient at hm */
+    struct be_view dx, dt; /* [N, D] */
+    struct be_view dhm;    /* [N, D] gradient at hm */
 };
 
 struct model {
@@ -41,8 +41,8 @@ struct model {
     struct be_view cosine, sine; /* F32 [positions, E/2] */
     struct workspace ws;
     struct be_buf *head_buf;
-    int head_chunk;      /* loss rows whose logits exist at once */
-    double flops;        /* of GEMMs so far, replays not included */
+    int head_chunk; /* loss rows whose logits exist at once */
+    double flops;   /* of GEMMs so far, replays not included */
 };
 
 /* Where a sweep leaves maxima: F32, [LM units, n] with unit u of layer l at index 7*l + (0..6 = q k v o gate up down),
@@ -67,8 +67,8 @@ static inline int unit_index(enum lm_role role, int layer, int n_layers)
 const struct lm_unit *model_unit(const struct lm *lm, int index);
 
 /* Buffers for blocks of up to max_rows rows, max_loss_rows of them with a loss, positions 0 .. max_pos-1. */
-void model_open(struct model *m, const struct be_ops *ops, struct be *be, const struct lm *lm, struct weights *w, bool bf16,
-                int max_rows, int max_loss_rows, int max_pos);
+void model_open(struct model *m, const struct be_ops *ops, struct be *be, const struct lm *lm, struct weights *w,
+                bool bf16, int max_rows, int max_loss_rows, int max_pos);
 void model_close(struct model *m);
 
 /* h_out [N, D] = layer(h_in); leaves all activations in m->ws. h_out may be h_in; a NULL buffer skips the last sum.

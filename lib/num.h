@@ -71,7 +71,8 @@ INLINE uint16_t fp16_from_f32(float x)
         return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x1ff));
     if (a >= 0x477ff000) /* 65520, halfway to 2^16 */
         return (uint16_t)(sign | 0x7c00);
-    if (a < 0x38800000) /* below 2^-14: adding 0.5 leaves the multiple of 2^-24 in the low bits, rounded by the addition */
+    if (a <
+        0x38800000) /* below 2^-14: adding 0.5 leaves the multiple of 2^-24 in the low bits, rounded by the addition */
         return (uint16_t)(sign | (f32_bits(f32_from_bits(a) + 0.5f) - 0x3f000000));
     return (uint16_t)(sign | (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13);
 }

@@ -12,8 +12,8 @@ static const struct {
 };
 
 static const char *const granularities[QG_COUNT] = {
-    [QG_TENSOR] = "tensor", [QG_OUT_CHANNEL] = "out_channel", [QG_IN_CHANNEL] = "in_channel",
-    [QG_BLOCK] = "block",   [QG_TOKEN] = "token",
+    [QG_TENSOR] = "tensor", [QG_OUT_CHANNEL] = "out_channel", [QG_IN_CHANNEL] = "in_channel", [QG_BLOCK] = "block",
+    [QG_TOKEN] = "token",
 };
 
 const char *quant_format_name(enum quant_format f)
@@ -77,8 +77,8 @@ static int check_weight(const struct quantizer *q, const char *name, struct err 
         const int want = q->format == QF_FP4 ? 16 : 32;
         if (q->granularity != QG_BLOCK)
             return err_set(e, ERR_CONFIG,
-                           "%s weights need block scales, granularity '%s' has none (the reference refuses it too)", name,
-                           granularities[q->granularity]);
+                           "%s weights need block scales, granularity '%s' has none (the reference refuses it too)",
+                           name, granularities[q->granularity]);
         if (q->block != want)
             return err_set(e, ERR_CONFIG, "%s weights have blocks of %d, not %d", name, want, q->block);
     }

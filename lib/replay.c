@@ -44,7 +44,11 @@ static bool needs_columns(const struct replay_set *s)
 void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
                    int max_rows, int max_in, size_t max_out, size_t max_weight)
 {
-    *r = (struct replayer){.ops = ops, .be = be, .set = set, .bf16 = bf16, .act = bf16 ? ops->act_bf16 : ops->act_fp32,
+    *r = (struct replayer){.ops = ops,
+                           .be = be,
+                           .set = set,
+                           .bf16 = bf16,
+                           .act = bf16 ? ops->act_bf16 : ops->act_fp32,
                            .weight = bf16 ? ops->weight_bf16 : ops->weight_fp32,
                            .max_rows = max_rows};
     const size_t size = dtype_size(r->act);
@@ -72,8 +76,8 @@ static struct be_view quantized_input(const struct replayer *r, int a)
     return be_at((struct be_view){r->act_buf, 0, r->act}, (size_t)a * r->act_stride);
 }
 
-void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static, struct be_view amax_batch,
-                    struct be_view batch)
+void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static,
+                    struct be_view amax_batch, struct be_view batch)
 {
     if (N > r->max_rows)
         BUG("%d rows for a workspace of %d", N, r->max_rows);
@@ -104,7 +108,8 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
         struct be_view wq = w;
         if (q->format != QF_NONE) {
             wq = (struct be_view){r->weight_buf, 0, r->weight};
-            r->ops->fakequant(r->be, wq, w, q, q->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I, r->bf16);
+            r->ops->fakequant(r->be, wq, w, q, q->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I,
+                              r->bf16);
         }
         for (int i = 0; i < r->set->n; i++) {
             if (r->set->replay[i].weight != k)

@@ -12,7 +12,8 @@
 enum { REPLAY_MAX_QUANTIZERS = 64 };
 
 struct replay_set {
-    struct quantizer weight[REPLAY_MAX_QUANTIZERS], act[REPLAY_MAX_QUANTIZERS]; /* distinct; QF_NONE may be among them */
+    struct quantizer weight[REPLAY_MAX_QUANTIZERS],
+        act[REPLAY_MAX_QUANTIZERS]; /* distinct; QF_NONE may be among them */
     int n_weight, n_act;
     struct {
         int weight, act; /* indices */
@@ -35,21 +36,22 @@ struct replayer {
     enum dtype act, weight;
     int max_rows;
     struct be_buf *weight_buf, *act_buf, *out_buf, *amax_buf;
-    size_t act_stride;     /* elements between the quantized inputs of two activation quantizers */
-    int N, I;              /* of the current input */
-    struct be_view x;      /* current input, unquantized */
-    double flops;          /* of the replayed GEMMs, for the profile */
+    size_t act_stride; /* elements between the quantized inputs of two activation quantizers */
+    int N, I;          /* of the current input */
+    struct be_view x;  /* current input, unquantized */
+    double flops;      /* of the replayed GEMMs, for the profile */
 };
 
-/* Buffers for inputs of up to max_in columns, outputs of up to max_out elements, weights of up to max_weight elements. */
+/* Buffers for inputs of up to max_in columns, outputs of up to max_out elements, weights of up to max_weight elements.
+ */
 void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
                    int max_rows, int max_in, size_t max_out, size_t max_weight);
 void replayer_close(struct replayer *r);
 
 /* Quantize the input x [N, I] of the units that follow. amax_static F32 [1]: over all calibration data; amax_batch F32:
  * one per batch; batch I32 [N]: the batch of each row. */
-void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static, struct be_view amax_batch,
-                    struct be_view batch);
+void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static,
+                    struct be_view amax_batch, struct be_view batch);
 /* Replay everything at weights w [O, I]. amax_w F32 [1]: max |w| of the whole tensor; col_amax F32 [I]: of its columns,
  * or a NULL buffer: taken from w. y [N, ..]: unquantized output, rows ldy apart; g [N, O].
  * sum F64: row sums, added to sum[replay*sum_stride + row]. */

@@ -7,8 +7,8 @@
 #include "json.h"
 #include "mem.h"
 
-static int parse_tensor(const struct st_file *f, const char *name, const json_t *v, uint64_t data_start, struct st_tensor *t,
-                        struct err *e)
+static int parse_tensor(const struct st_file *f, const char *name, const json_t *v, uint64_t data_start,
+                        struct st_tensor *t, struct err *e)
 {
     char where[300];
     snprintf(where, sizeof where, "'%s': tensor '%.100s'", f->name, name);
@@ -41,8 +41,8 @@ static int parse_tensor(const struct st_file *f, const char *name, const json_t 
                        stop - begin);
     if (stop > f->map.size - data_start)
         return err_at(e, ERR_FORMAT, data_start + begin,
-                      "%s: data ends at byte %" PRIu64 " of the data, the file holds %" PRIu64 " (truncated?)", where, stop,
-                      (uint64_t)f->map.size - data_start);
+                      "%s: data ends at byte %" PRIu64 " of the data, the file holds %" PRIu64 " (truncated?)", where,
+                      stop, (uint64_t)f->map.size - data_start);
     t->offset = data_start + begin;
     t->nb = want;
     t->data = f->map.data + t->offset;
@@ -57,7 +57,8 @@ static int by_name(const void *a, const void *b)
 static int by_offset(const void *a, const void *b)
 {
     const struct st_tensor *x = a, *y = b;
-    return x->offset != y->offset ? (x->offset > y->offset) - (x->offset < y->offset) : (x->nb > y->nb) - (x->nb < y->nb);
+    return x->offset != y->offset ? (x->offset > y->offset) - (x->offset < y->offset)
+                                  : (x->nb > y->nb) - (x->nb < y->nb);
 }
 
 static int check_overlap(struct st_file *f, struct err *e)
@@ -95,8 +96,7 @@ static int parse_header(struct st_file *f, struct err *e)
     f->tensor = xcalloc(json_object_size(f->header), sizeof *f->tensor);
     const char *key;
     json_t *v;
-    json_object_foreach(f->header, key, v)
-    {
+    json_object_foreach (f->header, key, v) {
         if (strcmp(key, "__metadata__")) {
             if (parse_tensor(f, key, v, 8 + len, &f->tensor[f->n], e))
                 return -1;
@@ -147,8 +147,8 @@ const struct st_tensor *st_find(const struct st_file *f, const char *name)
     return f->n ? bsearch(&key, f->tensor, f->n, sizeof *f->tensor, by_name) : NULL;
 }
 
-const struct st_tensor *st_need(const struct st_file *f, const char *name, enum dtype dt, int rank, const uint64_t *shape,
-                                struct err *e)
+const struct st_tensor *st_need(const struct st_file *f, const char *name, enum dtype dt, int rank,
+                                const uint64_t *shape, struct err *e)
 {
     const struct st_tensor *t = st_find(f, name);
     if (!t) {
@@ -203,8 +203,7 @@ void st_writer_add(struct st_writer *w, const char *name, enum dtype t, int rank
     json_t *v = json_object();
     json_object_set_new(v, "dtype", json_string(dtype_name(t)));
     json_object_set_new(v, "shape", s);
-    json_object_set_new(v, "data_offsets",
-                        json_pack("[I,I]", (json_int_t)w->offset, (json_int_t)(w->offset + nb)));
+    json_object_set_new(v, "data_offsets", json_pack("[I,I]", (json_int_t)w->offset, (json_int_t)(w->offset + nb)));
     json_object_set_new(w->header, name, v);
     w->offset += nb;
 }

@@ -43,8 +43,8 @@ void st_close(struct st_file *f);
 /* The tensor of that name, or NULL. */
 const struct st_tensor *st_find(const struct st_file *f, const char *name);
 /* The tensor of that name with exactly this type and shape, else ERR_FORMAT. Dimension UINT64_MAX matches any. */
-const struct st_tensor *st_need(const struct st_file *f, const char *name, enum dtype t, int rank, const uint64_t *shape,
-                                struct err *e) MUST_CHECK;
+const struct st_tensor *st_need(const struct st_file *f, const char *name, enum dtype t, int rank,
+                                const uint64_t *shape, struct err *e) MUST_CHECK;
 /* A metadata string, else ERR_FORMAT. */
 const char *st_need_meta(const struct st_file *f, const char *key, struct err *e) MUST_CHECK;
 

@@ -62,7 +62,6 @@ static void drop_block(struct run *t, int i)
     t->inputs[i] = NULL;
 }
 
-
 /* ---- weights: max |w| of every unit, once, when it first comes by */
 
 static void note_weight_amax(struct run *t, int layer)
@@ -83,8 +82,8 @@ static void note_head_amax(struct run *t)
     int row0, rows;
     for (int i = 0; i < weights_head_blocks(&t->weights); i++) {
         const struct be_view w = weights_head_block(&t->weights, i, &row0, &rows);
-        t->ops->amax_rows(t->be, be_at((struct be_view){t->weight_amax, 0, DT_F32}, (size_t)t->n_units - 1), w, all, rows,
-                          t->model.D);
+        t->ops->amax_rows(t->be, be_at((struct be_view){t->weight_amax, 0, DT_F32}, (size_t)t->n_units - 1), w, all,
+                          rows, t->model.D);
         t->ops->amax_cols(t->be, (struct be_view){t->head_cols, 0, DT_F32}, w, rows, t->model.D);
     }
 }
@@ -107,7 +106,8 @@ static int store_amax(struct run *t, const struct block *b, float *sweep, struct
 static int forward_pass(struct run *t, int begin, int end, bool keep, bool calibrate, bool first, struct err *e)
 {
     const size_t max_batches = (size_t)t->o->block_batches;
-    struct be_buf *amax_buf = calibrate ? t->ops->alloc(t->be, (size_t)(end - begin) * (size_t)t->n_units * max_batches * 4) : NULL;
+    struct be_buf *amax_buf =
+        calibrate ? t->ops->alloc(t->be, (size_t)(end - begin) * (size_t)t->n_units * max_batches * 4) : NULL;
     for (int i = begin; i < end; i++)
         start_block(t, i, keep && i < t->n_scored_blocks);
     for (int layer = 0; layer < t->model.n_layers; layer++) {
@@ -195,7 +195,8 @@ static int check_record(const struct run *t, int replay, int64_t seq, int u, dou
     quantizer_key(&t->set->weight[t->set->replay[replay].weight], w);
     quantizer_key(&t->set->act[t->set->replay[replay].act], a);
     const struct lm_unit *unit = model_unit(t->lm, u);
-    return err_set(e, ERR_NUMERIC, "the score of group '%s' (unit '%s', weight %s, activation %s) is not finite at sequence %lld",
+    return err_set(e, ERR_NUMERIC,
+                   "the score of group '%s' (unit '%s', weight %s, activation %s) is not finite at sequence %lld",
                    t->lm->group[unit->group].name, unit->name, w, a, (long long)seq + 1);
 }
 
@@ -207,7 +208,8 @@ static int store_records(struct run *t, const struct block *b, size_t seq_sum_of
     t->ops->get(t->be, sum, (struct be_view){t->seq_sum, seq_sum_offset, DT_F64}, n);
     int rc = t->ops->sync(t->be, e);
     for (int i = 0; i < t->set->n && !rc; i++)
-        for (int u = t->n_units - 1; u >= 0 && !rc; u--) /* as gradients flow: the first that is not finite is the cause */
+        for (int u = t->n_units - 1; u >= 0 && !rc;
+             u--) /* as gradients flow: the first that is not finite is the cause */
             for (int s = 0; s < b->n_seqs && b->first_seq + s < t->r->n_scored_seqs && !rc; s++) {
                 const double x = sum[((size_t)i * U + (size_t)u) * S + (size_t)s];
                 const size_t seq = (size_t)(b->first_seq + s);
@@ -299,10 +301,11 @@ static int open_blocks(struct run *t, struct err *e)
     max_in = c->hidden_size > max_in ? c->hidden_size : max_in;
     const size_t of_layer = (size_t)max_rows * (size_t)max_in;
     const size_t of_head = (size_t)t->model.head_chunk * (size_t)t->weights.head_rows;
-    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, max_rows, max_in, of_head > of_layer ? of_head : of_layer,
-                  weights_largest(&t->weights));
-    t->r->memory = model_bytes(t->lm, t->ops, o->bf16, max_rows, max_loss) +
-                   ((size_t)t->set->n_act * of_layer + (of_head > of_layer ? of_head : of_layer)) * dtype_size(t->model.act);
+    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, max_rows, max_in,
+                  of_head > of_layer ? of_head : of_layer, weights_largest(&t->weights));
+    t->r->memory =
+        model_bytes(t->lm, t->ops, o->bf16, max_rows, max_loss) +
+        ((size_t)t->set->n_act * of_layer + (of_head > of_layer ? of_head : of_layer)) * dtype_size(t->model.act);
     const size_t U = (size_t)t->n_units;
     t->sweep_amax = t->ops->alloc(t->be, U * (size_t)o->block_batches * 4);
     t->static_amax = t->ops->alloc(t->be, U * 4);
@@ -368,9 +371,11 @@ static int check_ids(const struct lm *lm, const struct calib *c, struct err *e)
 {
     for (int64_t i = 0; i < c->n_rows; i++)
         if (c->ids[i] < 0 || c->ids[i] >= lm->config.vocab_size)
-            return err_set(e, ERR_CONFIG,
-                           "token id %d in row %lld of '%s' is outside the model's vocabulary of %lld: the tokenizer is not this "
-                           "model's", (int)c->ids[i], (long long)i, c->source, (long long)lm->config.vocab_size);
+            return err_set(
+                e, ERR_CONFIG,
+                "token id %d in row %lld of '%s' is outside the model's vocabulary of %lld: the tokenizer is not this "
+                "model's",
+                (int)c->ids[i], (long long)i, c->source, (long long)lm->config.vocab_size);
     return 0;
 }
 

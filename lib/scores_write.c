@@ -27,7 +27,9 @@ static double unit_amax(const struct scorer_result *r, int unit)
 {
     float m = 0;
     for (int b = 0; b < r->n_batches; b++)
-        m = r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit] > m ? r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit] : m;
+        m = r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit] > m
+                ? r->amax[(size_t)b * (size_t)r->n_units + (size_t)unit]
+                : m;
     return (double)m;
 }
 

@@ -4,8 +4,8 @@
  *   score F64 [S, U]        sum over the sequence's rows and the unit's outputs of (G*(Yq-Y))^2
  *   amax F32 [B, U]         max |input| per calibration batch
  *   weight_amax F32 [U]     max |weight|
- * metadata: format "qsens-records", version, weights_sha256, tokens_sha256, weight and activation (quantizer keys), dtype,
- *   padding, backend, block_batches, arithmetic: all that the numbers depend on. */
+ * metadata: format "qsens-records", version, weights_sha256, tokens_sha256, weight and activation (quantizer keys),
+ * dtype, padding, backend, block_batches, arithmetic: all that the numbers depend on. */
 #ifndef SCORES_WRITE_H
 #define SCORES_WRITE_H
 #include "json.h"
@@ -18,7 +18,7 @@ struct scores_source {
     const struct scorer_options *options;
     const struct scorer_result *result;
     const char *backend, *granularity;
-    double seconds; /* of the scoring run */
+    double seconds;      /* of the scoring run */
     const char *started; /* when it began, ISO 8601 */
 };
 

@@ -11,7 +11,8 @@ enum { STEP = 16, MANY = 4 };
 void tensorcore_balance(float *balance, const float *x_square, const float *w_square, int K)
 {
     for (int k = 0; k < K; k++) {
-        const float r = w_square[k] / x_square[k]; /* fourth root of the ratio of squares = root of the ratio of lengths */
+        const float r =
+            w_square[k] / x_square[k]; /* fourth root of the ratio of squares = root of the ratio of lengths */
         balance[k] = r > 0 && r < 0x1p100f ? sqrtf(sqrtf(r)) : 1.0f;
     }
 }
@@ -41,8 +42,8 @@ float tensorcore_length(const float *x, const float *balance, int inverse, int K
     return sqrtf(s);
 }
 
-/* ---- four dot products at once, one to a lane. Vector extensions of gcc and clang, so the compiler picks the machine's
- * registers; every operation is exact, so its choice changes no bit. */
+/* ---- four dot products at once, one to a lane. Vector extensions of gcc and clang, so the compiler picks the
+ * machine's registers; every operation is exact, so its choice changes no bit. */
 
 typedef float f4 __attribute__((vector_size(16)));
 typedef int32_t i4 __attribute__((vector_size(16)));
@@ -73,8 +74,8 @@ static inline i4 fold_all(const i8 v[MANY], int by_max)
     return by_max ? max4(lo, hi) : lo + hi;
 }
 
-/* acc + x[16].w[o][16] in lane o: products of bf16 values are exact in fp32; scaled by 2^(25-e) and cut to integers, the
- * 17 addends are below 2^26 each, so their sum fits an int32. */
+/* acc + x[16].w[o][16] in lane o: products of bf16 values are exact in fp32; scaled by 2^(25-e) and cut to integers,
+ * the 17 addends are below 2^26 each, so their sum fits an int32. */
 static inline f4 add_16_products(f4 acc, const float *x, const float *const w[MANY])
 {
     f8 p[2][MANY], xv[2];
@@ -132,11 +133,12 @@ static inline int near_middle(float c, float t)
     return above < t && -2 * above < t; /* t is 0 where all products are */
 }
 
-void tensorcore_fix_row(float *c, int n, const float *x, float x_length, const float *w, size_t ldw, const float *w_length, int K)
+void tensorcore_fix_row(float *c, int n, const float *x, float x_length, const float *w, size_t ldw,
+                        const float *w_length, int K)
 {
     enum { PIECE = 256 };
-    /* Found by simulation on normal data: of the roundings that differ, 1 % are missed at K = 1024 and 13 % at K = 4096,
-     * where one output in 500 differs at all. */
+    /* Found by simulation on normal data: of the roundings that differ, 1 % are missed at K = 1024 and 13 % at K =
+     * 4096, where one output in 500 differs at all. */
     const float bound = x_length * 0x1p-24f;
     for (int j0 = 0; j0 < n; j0 += PIECE) {
         const int end = n - j0 < PIECE ? n : j0 + PIECE;

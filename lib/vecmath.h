@@ -1,6 +1,6 @@
-/* vecmath - exp, exp2 and sigmoid in fp32 as straight-line code that compilers vectorise; the same result on every machine.
- * exp, exp2: error under 1 ulp, gradual underflow, overflow gives infinity. sigmoid: under 2.5 ulp, zero where exp(-x)
- * overflows (x < -88.7). All are monotone, and NaN stays. */
+/* vecmath - exp, exp2 and sigmoid in fp32 as straight-line code that compilers vectorise; the same result on every
+ * machine. exp, exp2: error under 1 ulp, gradual underflow, overflow gives infinity. sigmoid: under 2.5 ulp, zero where
+ * exp(-x) overflows (x < -88.7). All are monotone, and NaN stays. */
 #ifndef VECMATH_H
 #define VECMATH_H
 #include "num.h"

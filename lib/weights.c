@@ -7,8 +7,8 @@
 
 #include "mem.h"
 
-static const enum lm_role layer_roles[] = {ROLE_ATTN_NORM, ROLE_Q,    ROLE_K,  ROLE_V,   ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
-                                           ROLE_MLP_NORM,  ROLE_GATE, ROLE_UP, ROLE_DOWN};
+static const enum lm_role layer_roles[] = {ROLE_ATTN_NORM, ROLE_Q,        ROLE_K,    ROLE_V,  ROLE_Q_NORM, ROLE_K_NORM,
+                                           ROLE_O,         ROLE_MLP_NORM, ROLE_GATE, ROLE_UP, ROLE_DOWN};
 enum { N_LAYER_ROLES = sizeof layer_roles / sizeof *layer_roles };
 
 static size_t elements(const struct lm_tensor *t)
@@ -26,8 +26,8 @@ static int map_files(struct weights *w, struct err *e)
     for (int i = 0; i < w->lm->n_files; i++) {
         const struct lm_file *f = &w->lm->file[i];
         struct stat st;
-        if (stat(f->path, &st) == 0 && ((uint64_t)st.st_size != f->size ||
-                                        st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec != f->mtime_ns))
+        if (stat(f->path, &st) == 0 &&
+            ((uint64_t)st.st_size != f->size || st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec != f->mtime_ns))
             return err_set(e, ERR_IO, "'%s' changed since extract-lm looked at it: run extract-lm again", f->path);
         if (io_map(&w->map[i], f->path, e))
             return -1;
@@ -66,7 +66,8 @@ static void allocate(struct weights *w)
     w->norm_buf = w->ops->alloc(w->be, D * size);
 }
 
-int weights_open(struct weights *w, const struct be_ops *ops, struct be *be, const struct lm *lm, bool bf16, struct err *e)
+int weights_open(struct weights *w, const struct be_ops *ops, struct be *be, const struct lm *lm, bool bf16,
+                 struct err *e)
 {
     *w = (struct weights){.ops = ops, .be = be, .lm = lm, .bf16 = bf16, .layer = -1, .head_block = -1};
     w->type = bf16 ? ops->weight_bf16 : ops->weight_fp32;
@@ -146,8 +147,8 @@ struct be_view weights_head_block(struct weights *w, int b, int *row0, int *n_ro
     const struct be_view all = {w->head_buf, 0, w->type};
     const bool there = w->head_block == (w->stay ? 0 : b);
     if (!there)
-        w->ops->load(w->be, all, (const char *)host(w, t) + (w->stay ? 0 : (size_t)first * D * dtype_size(t->dtype)), t->dtype,
-                     (w->stay ? (size_t)V : (size_t)*n_rows) * D, w->bf16);
+        w->ops->load(w->be, all, (const char *)host(w, t) + (w->stay ? 0 : (size_t)first * D * dtype_size(t->dtype)),
+                     t->dtype, (w->stay ? (size_t)V : (size_t)*n_rows) * D, w->bf16);
     w->head_block = w->stay ? 0 : b;
     return w->stay ? be_at(all, (size_t)first * D) : all;
 }

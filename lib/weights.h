@@ -1,9 +1,9 @@
 /* weights - a model's tensors, mapped from its checkpoint and brought to a backend layer by layer.
  *
- * On the CPU nothing is copied whole: one decoder layer at a time lives in the backend (the kernel is told about the next
- * one), the embedding is read row by row from the mapping, and lm_head comes in blocks of rows. A device that has room
- * for all of them keeps them. In bf16 mode fp32 and fp16
- * weights are rounded to bf16, as the reference does when it loads them. */
+ * On the CPU nothing is copied whole: one decoder layer at a time lives in the backend (the kernel is told about the
+ * next one), the embedding is read row by row from the mapping, and lm_head comes in blocks of rows. A device that has
+ * room for all of them keeps them. In bf16 mode fp32 and fp16 weights are rounded to bf16, as the reference does when
+ * it loads them. */
 #ifndef WEIGHTS_H
 #define WEIGHTS_H
 #include "backend.h"
@@ -18,13 +18,13 @@ struct weights {
     enum dtype type;    /* of weights in the backend */
     struct io_map *map; /* one a file */
     struct be_buf *layer_buf, *head_buf, *norm_buf;
-    bool stay;                       /* everything stays in the backend once it is there */
-    bool *loaded;                    /* [layers]: stay only */
+    bool stay;    /* everything stays in the backend once it is there */
+    bool *loaded; /* [layers]: stay only */
     size_t layer_elements;
-    int layer;                       /* the one that role[] is, -1 for none */
+    int layer; /* the one that role[] is, -1 for none */
     struct be_view role[ROLE_COUNT];
-    int head_rows;                   /* rows of an lm_head block */
-    int head_block;                  /* the block that is there; stay: -1 none, 0 all */
+    int head_rows;  /* rows of an lm_head block */
+    int head_block; /* the block that is there; stay: -1 none, 0 all */
 };
 
 /* Map the files of lm.json. ERR_IO where one changed since extract-lm looked at it. */

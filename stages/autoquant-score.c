@@ -20,16 +20,20 @@ static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
     {"calib", 0, CLI_STRING, &calib_path, "FILE", "calib.safetensors of calib-pack", 0, 0},
     {"cell", 0, CLI_LIST, &cells, "PAIR=DIR",
-     "score the pair of file PAIR and write scores.json and\nrecords.safetensors into DIR; may be given many times: all\n"
-     "cells are scored in one pass over the model", 0, 0},
+     "score the pair of file PAIR and write scores.json and\nrecords.safetensors into DIR; may be given many times: "
+     "all\n"
+     "cells are scored in one pass over the model",
+     0, 0},
     {"backend", 0, CLI_STRING, &backend, "NAME", "auto, cpu, or ref (plain double, slow, the oracle)", 0, 0},
     {"print-backend", 0, CLI_FLAG, &print_backend, NULL, "print which backend NAME stands for, and stop", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
     {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
     {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
-    {"score-size", 0, CLI_INT, &score_size, "N", "sequences to score (whole batches; calibration uses all)", 1, 1 << 30},
+    {"score-size", 0, CLI_INT, &score_size, "N", "sequences to score (whole batches; calibration uses all)", 1,
+     1 << 30},
     {"block", 0, CLI_INT, &block_batches, "N", "batches of a block, which share their GEMMs", 1, 1 << 20},
-    {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "blocks taken through the model at once, to bound memory; 0: all", 0, 1 << 30},
+    {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "blocks taken through the model at once, to bound memory; 0: all", 0,
+     1 << 30},
     {"threads", 't', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
     {0},
 };
@@ -86,7 +90,8 @@ static int check_cells(struct cell *cell, struct err *e)
             return err_set(e, ERR_IO, "cannot stat '%s'", cell[i].dir);
         for (size_t k = 0; k < i; k++)
             if (cell[k].st.st_dev == cell[i].st.st_dev && cell[k].st.st_ino == cell[i].st.st_ino)
-                return err_set(e, ERR_CONFIG, "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
+                return err_set(e, ERR_CONFIG,
+                               "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
                                cell[k].pair.name, cell[i].pair.name, cell[i].dir);
     }
     return 0;
@@ -142,9 +147,9 @@ static int score(const struct be_ops *ops, const struct lm *lm, const struct cal
         return -1;
     const struct scores_source s = {lm, c, &o, &r, ops->name, granularity, cli_seconds() - begin, started};
     cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
-                "%.1f GFLOP/s; %.0f MB of activations", ops->name, parallel_threads(), (long long)c->n_rows,
-                (long long)r.n_scored_rows, set->n, s.seconds, r.flops * 1e-12, r.flops / s.seconds * 1e-9,
-                (double)r.memory / 1e6);
+                "%.1f GFLOP/s; %.0f MB of activations",
+                ops->name, parallel_threads(), (long long)c->n_rows, (long long)r.n_scored_rows, set->n, s.seconds,
+                r.flops * 1e-12, r.flops / s.seconds * 1e-9, (double)r.memory / 1e6);
     int rc = 0;
     for (size_t i = 0; i < cells.n && !rc; i++)
         rc = write_cell(&s, &cell[i], e);
@@ -178,7 +183,9 @@ static int run(const char *const *operand, int n, struct err *e)
     struct lm lm = {0};
     struct calib c = {0};
     int rc = parse_cells(cell, &set, e) || lm_load(&lm, lm_path, e) || calib_load(&c, calib_path, e) ||
-             score(ops, &lm, &c, cell, &set, e) ? -1 : 0;
+                     score(ops, &lm, &c, cell, &set, e)
+                 ? -1
+                 : 0;
     lm_free(&lm);
     calib_free(&c);
     for (size_t i = 0; i < cells.n; i++)

@@ -19,8 +19,10 @@ static long threads;
 
 static const struct cli_option options[] = {
     {"output", 'o', CLI_STRING, &output, "FILE", "write lm.json here instead of standard output", 0, 0},
-    {"materialize", 0, CLI_STRING, &materialize, "DIR", "also write the language model alone, as a plain Qwen3\n"
-     "checkpoint (model.safetensors, config.json, tokenizer)", 0, 0},
+    {"materialize", 0, CLI_STRING, &materialize, "DIR",
+     "also write the language model alone, as a plain Qwen3\n"
+     "checkpoint (model.safetensors, config.json, tokenizer)",
+     0, 0},
     {"name", 0, CLI_STRING, &name, "NAME", "what to call the model (the last part of MODEL_DIR if not given)", 0, 0},
     {"rehash", 0, CLI_FLAG, &rehash, NULL, "read all weights, even if the old FILE knows their hashes", 0, 0},
     {"threads", 'j', CLI_INT, &threads, "N", "threads; 0 = all of this process", 0, 256},
@@ -93,7 +95,8 @@ static int check_path(const struct lm *m, struct err *e)
 static void report(const struct lm *m, const struct hf_config *config, const struct checkpoint *c)
 {
     int n_vision = m->n_units - lm_unit_count(&m->config);
-    cli_verbose("%d layers, %d tensors, %d units in %d groups", m->config.n_layers, m->n_tensors, m->n_units, m->n_groups);
+    cli_verbose("%d layers, %d tensors, %d units in %d groups", m->config.n_layers, m->n_tensors, m->n_units,
+                m->n_groups);
     if (!n_vision)
         cli_verbose("the checkpoint has no vision tower: budgets count the language model only");
     if (config->tie == HF_TIED && checkpoint_find(c, "lm_head.weight"))

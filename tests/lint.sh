@@ -16,7 +16,7 @@ rule() {
 
 git ls-files --cached --others --exclude-standard >"$tmp/files" 2>/dev/null || find . -type f ! -path './tmp/*' |
     sed 's|^\./||' >"$tmp/files"
-grep -E '\.[ch]$' "$tmp/files" >"$tmp/c"
+grep -E '\.(c|h|cu)$' "$tmp/files" >"$tmp/c"
 grep -E '(^|/)Makefile$|\.mk$' "$tmp/files" >"$tmp/make"
 grep -E '\.sh$|^tests/pipe/scratch$|^\.ci/run$' "$tmp/files" >"$tmp/sh"
 cat "$tmp/c" "$tmp/make" "$tmp/sh" >"$tmp/code"
@@ -35,7 +35,7 @@ for f in lib/*.[ch]; do sed -n "s|^#include \"\(.*\)\.[ch]\".*|$f \1|p; \$s|.*|$
 rule 'includes go down the layers of lib/LAYERS'
 
 # ---- headers
-grep '\.h$' "$tmp/c" | while read -r h; do
+grep '\.h$' "$tmp/c" | grep -v cuda | while read -r h; do
     echo "#include \"${h##*/}\"" | ${CC:-cc} -Ilib -Itests -I"${h%/*}" -D_GNU_SOURCE -std=c11 -Wall -Wextra -Werror \
         -Wno-unused-function -fsyntax-only -x c - 2>&1 | grep -m 1 error: | sed "s|^|$h: |"
 done >"$tmp/found"
@@ -47,8 +47,10 @@ while read -r f; do
     [ "$lines" -le 600 ] || echo "$f: $lines lines"
 done <"$tmp/code" >"$tmp/found"
 rule 'no file over 600 lines'
-tr '\n' '\0' <"$tmp/code" | xargs -0 awk 'length > 120 { print FILENAME ":" FNR ": " length " columns" }' >"$tmp/found"
-rule 'no line over 120 columns'
+tr '\n' '\0' <"$tmp/code" |
+    xargs -0 awk '{ most = FILENAME ~ /^tests\/cli/ ? 170 : 120 }
+                  length > most { print FILENAME ":" FNR ": " length " columns" }' >"$tmp/found"
+rule 'no line over 120 columns (tables of command lines: 170)'
 found code '[[:space:]]+$'
 rule 'no blanks at the end of a line'
 found c '	'

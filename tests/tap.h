@@ -1,4 +1,5 @@
-/* tap - Test Anything Protocol for C tests. ok() counts; done() prints the plan; a crash leaves the plan out and fails. */
+/* tap - Test Anything Protocol for C tests. ok() counts; done() prints the plan; a crash leaves the plan out and fails.
+ */
 #ifndef TAP_H
 #define TAP_H
 #include <math.h>

@@ -24,7 +24,7 @@ extern void openblas_set_num_threads(int) __attribute__((weak));
 static struct product {
     int N, I, O;
     bool backward;
-} *products;
+} * products;
 static size_t n_products, products_cap;
 
 static void note(int N, int I, int O, bool backward)
@@ -33,8 +33,8 @@ static void note(int N, int I, int O, bool backward)
     products[n_products++] = (struct product){N, I, O, backward};
 }
 
-static void noting_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
-                          bool as_reference)
+static void noting_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O,
+                          int ldy, bool as_reference)
 {
     note(N, I, O, false);
     be_cpu_ops.linear(be, y, x, w, N, I, O, ldy, as_reference);
@@ -114,11 +114,12 @@ static void *sample(void *arg)
 static int prepare(void)
 {
     const char *dir = getenv("QSENS_BUILD_DIR");
-    char *cmd = xasprintf("set -e; b=%s; d=tmp/bench/0.3b; mkdir -p tmp/bench; [ -e $d/config.json ] || "
-                          "$b/synth-model --size 0.3b --tokenizer-from models/tiny_qwen3_vl -o $d; "
-                          "$b/extract-lm $d -o tmp/bench/lm.json; "
-                          "$b/calib-pack --model models/tiny_qwen3_vl conf/dataset/sample_captions.txt -o tmp/bench/calib.safetensors",
-                          dir ? dir : "tmp/build/release");
+    char *cmd = xasprintf(
+        "set -e; b=%s; d=tmp/bench/0.3b; mkdir -p tmp/bench; [ -e $d/config.json ] || "
+        "$b/synth-model --size 0.3b --tokenizer-from models/tiny_qwen3_vl -o $d; "
+        "$b/extract-lm $d -o tmp/bench/lm.json; "
+        "$b/calib-pack --model models/tiny_qwen3_vl conf/dataset/sample_captions.txt -o tmp/bench/calib.safetensors",
+        dir ? dir : "tmp/build/release");
     const int rc = system(cmd);
     free(cmd);
     return rc;
@@ -163,8 +164,8 @@ int main(int argc, char **argv)
         pthread_join(t, NULL);
         peak = peak_kb > peak ? peak_kb : peak;
         blas[run] = blas_seconds();
-        printf("run %d: scoring %.2f s, its GEMMs alone %.2f s (%.0f and %.0f GFLOP/s), ratio %.2f\n", run + 1, score[run],
-               blas[run], r.flops / score[run] * 1e-9, r.flops / blas[run] * 1e-9, blas[run] / score[run]);
+        printf("run %d: scoring %.2f s, its GEMMs alone %.2f s (%.0f and %.0f GFLOP/s), ratio %.2f\n", run + 1,
+               score[run], blas[run], r.flops / score[run] * 1e-9, r.flops / blas[run] * 1e-9, blas[run] / score[run]);
     }
     const struct lm_config *c = &lm.config;
     const double layer = 4.0 * ((double)c->hidden_size * c->head_dim * (2.0 * c->n_heads + 2.0 * c->n_kv_heads) +
@@ -172,8 +173,8 @@ int main(int argc, char **argv)
     const double limit = (double)r.memory + 2 * layer + 256 * 1048576.0;
     printf("%d threads, %lld rows, %.2f TFLOP of GEMM in %zu products\n", parallel_threads(), (long long)calib.n_rows,
            r.flops * 1e-12, n_products);
-    printf("RssAnon peak %.0f MB; allowed %.0f MB = activations %.0f + 2 layers %.0f + 268\n", (double)peak / 1024 * 1.048576,
-           limit * 1e-6, (double)r.memory * 1e-6, 2 * layer * 1e-6);
+    printf("RssAnon peak %.0f MB; allowed %.0f MB = activations %.0f + 2 layers %.0f + 268\n",
+           (double)peak / 1024 * 1.048576, limit * 1e-6, (double)r.memory * 1e-6, 2 * layer * 1e-6);
     const double ratio = (blas[0] + blas[1]) / (score[0] + score[1]);
     printf("ratio %.2f (target >= 0.70)\n", ratio);
     free(products);

@@ -212,16 +212,5 @@ report $? 'SIGKILL leaves no scores.json'
 killed TERM 143 "$O/a" 2>/dev/null && same "$O/a" "$T/first/a" && [ "$(echo "$O"/a/*tmp)" = "$O/a/*tmp" ]
 report $? 'SIGTERM leaves earlier results as they were'
 
-# ---- the help's example
-example=$("$B/autoquant-score" --help | sed -n '/^example:/{n;s/^ *//p;}')
-case $example in
-tmp/build/release/autoquant-score*tmp/example/lm.json*) report 0 "example: $example" ;;
-*) report 1 "example: $example" ;;
-esac
-mkdir -p "$T/tmp/build/release" "$T/tmp/example" && cp "$LM" "$C" "$T/tmp/example/" &&
-    ln -s "$B/autoquant-score" "$T/tmp/build/release/" && ln -s "$PWD/conf" "$T/conf" &&
-    (cd "$T" && eval "$example" && [ -s tmp/example/fp8_fp16/scores.json ]) 2>"$T/stderr"
-report $? 'it runs'
-
 echo "1..$n"
 exit $failed

@@ -5,6 +5,8 @@ T=$(mktemp -d) || exit 1
 trap 'rm -rf "$T"' EXIT
 M=models/tiny_qwen3_vl
 D=$T/model # the model that a row breaks
+# shellcheck disable=SC2034 # the rows use it
+I=$D/model.safetensors.index.json
 n=0 failed=0
 report() { # STATUS NAME
     n=$((n + 1))
@@ -165,7 +167,6 @@ done <<'END'
 END
 
 shards() { rm -r "$D" && cp -r "$T/sharded" "$D"; }
-I=$D/model.safetensors.index.json
 while IFS='|' read -r code part name action; do
     row "$code" "$part" "$name" "shards && $action"
 done <<'END'
@@ -253,7 +254,7 @@ killed TERM 143 2>/dev/null
 [ -z "$(ls "$T/killed")" ]
 report $? 'nor a temporary file'
 killed KILL 137 2>/dev/null
-"$B/synth-model" --force -o "$T/killed" && extract -o "$T/k.json" "$T/killed" && ! ls "$T/killed" | grep -q tmp
+"$B/synth-model" --force -o "$T/killed" && extract -o "$T/k.json" "$T/killed" && [ -z "$(find "$T/killed" -name "*tmp*")" ]
 report $? 'the next run takes its place'
 
 # ---- the help's example

@@ -480,7 +480,8 @@ static void test_whole(const char *dir, enum mode mode)
     struct trace t;
     char *path = io_join(dir, mode == BF16 ? "trace.bf16.safetensors" : "trace.fp32.safetensors");
     const struct be_ops gpu = tensor_core_ops(), *const cuda = usable_backend("cuda");
-    const struct be_ops *const op[] = {&be_cpu_ops, &be_ref_ops, mode == BF16 ? &gpu : cuda, mode == BF16 ? cuda : NULL};
+    const struct be_ops *const op[] = {&be_cpu_ops, &be_ref_ops, mode == BF16 ? &gpu : cuda,
+                                       mode == BF16 ? cuda : NULL};
     if (ok(open_trace(&t, path), "open %s", path)) {
         for (int i = 0; i < 4 && op[i]; i++) {
             t.equal_chain = op[i] == &gpu || op[i] == cuda ? EQUAL_CHAIN_GPU : EQUAL_CHAIN;

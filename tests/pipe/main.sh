@@ -77,7 +77,8 @@ done
 for f in "$dir"/*.json; do jq -e . "$f" >/dev/null || exit 1; done
 report $? 'what is named .json is JSON'
 
-cp -a "$dir" "$tmp/before" && rm "$dir"/per-layer-sensitivity.* && echo 'One more.' >>conf/dataset/sample_captions.txt &&
+cp -a "$dir" "$tmp/before" && rm "$dir"/per-layer-sensitivity.* &&
+    echo 'One more.' >>conf/dataset/sample_captions.txt &&
     sed -i '1s/^/Look: /' conf/dataset/sample_captions.txt && mk report >"$tmp/out" 2>"$tmp/err" &&
     [ "$(cat "$tmp/out")" = "$dir/per-layer-sensitivity.md" ] && diff -r "$tmp/before" "$dir" >"$tmp/err"
 report $? 'make report writes the same reports and scores nothing, also where captions have changed'

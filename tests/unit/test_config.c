@@ -207,7 +207,8 @@ static void test_args(void)
         "options, then operands; a dash in front is hidden");
     free(args);
     args = printed(&c, "autoquant-score");
-    is_str(args, "--granularity=default\n--dtype=bf16\n--padding=reference\n--score-size=128\n--block=8\n", "only what the stage reads");
+    is_str(args, "--granularity=default\n--dtype=bf16\n--padding=reference\n--score-size=128\n--block=8\n",
+           "only what the stage reads");
     free(args);
     args = printed(&c, "report-md");
     is_str(args, "", "a stage that reads nothing");

@@ -34,7 +34,8 @@ static float *widen(const struct st_tensor *t)
 }
 
 /* Differing elements between bf16(y) and the golden; for NVFP4, those that are not near a tie. */
-static size_t mismatches(const float *y, const struct st_tensor *want, const float *x, const float *nvfp4_amax, size_t *ties)
+static size_t mismatches(const float *y, const struct st_tensor *want, const float *x, const float *nvfp4_amax,
+                         size_t *ties)
 {
     size_t bad = 0;
     for (size_t i = 0; i < want->n; i++) {
@@ -84,8 +85,7 @@ static void hashes(const struct st_file *f, const char *dir)
     const char *key;
     json_t *v;
     int bad = 0, n = 0;
-    json_object_foreach(json_object_get(doc, "hashes"), key, v)
-    {
+    json_object_foreach (json_object_get(doc, "hashes"), key, v) {
         char name[16], hex[65];
         if (!strcmp(key, "fp8.0.0")) /* 0/0 there, zero here (see fakequant.c) */
             continue;
@@ -149,8 +149,8 @@ static void matrices(const struct st_file *f)
                 }
                 if (kinds[k].q.format == QF_FP4)
                     elements += rows * cols;
-                ok(mismatches(y, t, x, kinds[k].q.format == QF_FP4 ? &amax : NULL, &ties) == 0, "%s (%zu zero runs)", name,
-                   zero_rows);
+                ok(mismatches(y, t, x, kinds[k].q.format == QF_FP4 ? &amax : NULL, &ties) == 0, "%s (%zu zero runs)",
+                   name, zero_rows);
             }
             free(name);
         }
@@ -187,7 +187,8 @@ int main(void)
     struct st_file f;
     edges();
     const char *dir = golden_dir();
-    const char *paths[] = {"tests/fixtures/quantizer_vectors.safetensors", dir ? io_join(dir, "vectors.safetensors") : NULL};
+    const char *paths[] = {"tests/fixtures/quantizer_vectors.safetensors",
+                           dir ? io_join(dir, "vectors.safetensors") : NULL};
     for (int i = 0; i < 2; i++) {
         if (!paths[i])
             continue;

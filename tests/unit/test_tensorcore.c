@@ -38,7 +38,8 @@ static void check_dot(const char *name, double x_sigma, double w_sigma, int spre
             float plain = 0;
             for (int k = 0; k < K; k++)
                 plain += x[k] * w[o][k];
-            wrong += !same_bits(got[o] + 0, tensor_core_dot(x, 1, w[o], 1, K) + 0); /* + 0: of zeros' signs nothing is said */
+            wrong += !same_bits(got[o] + 0,
+                                tensor_core_dot(x, 1, w[o], 1, K) + 0); /* + 0: of zeros' signs nothing is said */
             differ += !same_bits(got[o], plain);
         }
     }
@@ -67,8 +68,8 @@ static void check_by_hand(void)
             w[k] = 1;
         }
         tensorcore_dot4(x, rows, 16, got);
-        ok((double)got[0] == row[i].want, "%a and 15 of %a: %a", (double)row[i].first,
-           (double)row[i].rest, (double)got[0]);
+        ok((double)got[0] == row[i].want, "%a and 15 of %a: %a", (double)row[i].first, (double)row[i].rest,
+           (double)got[0]);
     }
 }
 
