@@ -1,11 +1,11 @@
 #include "manifest.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io.h"
+#include "manifest_check.h"
 
 static int parse_scheme(struct manifest *m, const char *where, struct err *e)
 {
@@ -59,45 +59,9 @@ static int parse_state(struct manifest *m, const char *where, struct err *e)
     if (!(m->score >= 0) || !(m->score <= worst * (1 + 1e-9)))
         return err_set(e, ERR_FORMAT, "%s: the score is %.17g; by the scores of the groups it lies from 0 to %.17g",
                        place, m->score, worst);
-    return 0;
-}
-
-/* Ours: the groups are those of the table, with its scores, and the recipe chooses for each. */
-static int check_qsens(const struct manifest *m, const char *where, struct err *e)
-{
-    char place[512];
-    json_t *groups, *recipe, *chosen;
-    int64_t version;
-    const char *name, *pair;
-    double score, sum = 0;
-    size_t k = 0;
-    snprintf(place, sizeof place, "%.400s: qsens", where);
-    if (json_get_int(m->qsens, "version", place, 1, 1, &version, e) ||
-        json_get_array(m->qsens, "groups", place, &groups, e) ||
-        json_get_object(m->qsens, "recipe", place, &recipe, e) || json_get_object(recipe, "groups", place, &chosen, e))
-        return -1;
-    for (int i = 0; i < m->table.n; i++) {
-        const struct sens_row *r = &m->table.row[i];
-        if (r->n_formats == 1)
-            continue;
-        snprintf(place, sizeof place, "%.300s: qsens group '%.150s'", where, r->name);
-        const json_t *g = json_array_get(groups, k++);
-        if (!g)
-            return err_set(e, ERR_FORMAT, "%s: is missing", place);
-        if (json_get_str(g, "name", place, &name, e) || json_get_real(g, "score", place, &score, e) ||
-            json_get_str(chosen, r->name, place, &pair, e))
-            return -1;
-        if (strcmp(name, r->name) || score != sens_shown(r)->score)
-            return err_set(e, ERR_FORMAT, "%s: is '%.150s' with score %.17g, in layer_sensitivity the score is %.17g",
-                           place, name, score, sens_shown(r)->score);
-        sum += strcmp(pair, SENS_NONE) ? score : 0;
-    }
-    if (k != json_array_size(groups))
-        return err_set(e, ERR_FORMAT, "%s: qsens has %zu groups, layer_sensitivity has %zu that can be quantized",
-                       where, json_array_size(groups), k);
-    if (!(fabs(sum - m->score) <= 1e-9 * sum))
-        return err_set(e, ERR_FORMAT, "%s: the recipe's groups score %.17g, autoquant_state says %.17g", where, sum,
-                       m->score);
+    if (m->is_satisfied && !(m->effective_bits <= m->auto_quantize_bits * (1 + 1e-9)))
+        return err_set(e, ERR_FORMAT, "%s: is_satisfied is true with %.17g bits, the budget is %.17g", place,
+                       m->effective_bits, m->auto_quantize_bits);
     return 0;
 }
 
@@ -127,7 +91,7 @@ static int parse(struct manifest *m, const char *name, struct err *e)
         optional(m, "quantization", where, &m->quantization, e) ||
         optional(m, "run_config", where, &m->run_config, e) || optional(m, "qsens", where, &m->qsens, e))
         return -1;
-    return m->qsens ? check_qsens(m, where, e) : 0;
+    return m->qsens ? manifest_check_qsens(m, where, e) : 0;
 }
 
 int manifest_parse(struct manifest *m, const char *data, size_t n, const char *name, struct err *e)

@@ -24,8 +24,8 @@ struct manifest {
     struct sens_table table;
 };
 
-/* Read and check. What the document says of itself (counts, ranks, importance, totals) must follow from its scores,
- * else ERR_FORMAT with the place. manifest_free frees. */
+/* Read and check. What the document says of itself (counts, ranks, importance, totals; manifest_check.h for ours) must
+ * follow from its scores, else ERR_FORMAT with the place. manifest_free frees. */
 int manifest_load(struct manifest *m, const char *path, struct err *e) MUST_CHECK;
 /* The same from memory; `name` is for messages. */
 int manifest_parse(struct manifest *m, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;

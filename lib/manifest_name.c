@@ -1,0 +1,191 @@
+#include "manifest_name.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "quantizer.h"
+
+/* ---- the pair ---- */
+
+/* ModelOpt's configurations, and the reference stack's own of the same kind. */
+static const struct {
+    const char *config, *weight, *activation;
+} configs[] = {
+    {"FP8_DEFAULT_CFG", "fp8", "fp8"},
+    {"FP8_WEIGHT_INT4_ACT_CFG", "fp8", "int4"},
+    {"FP8_WEIGHT_INT8_ACT_CFG", "fp8", "int8"},
+    {"FP8_WEIGHT_ONLY_CFG", "fp8", "fp16"},
+    {"INT4_BLOCKWISE_WEIGHT_ONLY_CFG", "int4", "fp16"},
+    {"INT4_WEIGHT_FP8_ACT_CFG", "int4", "fp8"},
+    {"INT4_WEIGHT_INT4_ACT_CFG", "int4", "int4"},
+    {"INT4_WEIGHT_INT8_ACT_CFG", "int4", "int8"},
+    {"INT8_DEFAULT_CFG", "int8", "int8"},
+    {"INT8_LM_DEFAULT_CFG", "int8", "int8"},
+    {"INT8_WEIGHT_FP8_ACT_CFG", "int8", "fp8"},
+    {"INT8_WEIGHT_INT4_ACT_CFG", "int8", "int4"},
+    {"INT8_WEIGHT_ONLY_CFG", "int8", "fp16"},
+    {"MXFP4_WEIGHT_ONLY_CFG", "mxfp4", "fp16"},
+    {"NVFP4_WEIGHT_INT4_ACT_CFG", "fp4", "int4"},
+    {"NVFP4_WEIGHT_INT8_ACT_CFG", "fp4", "int8"},
+    {"NVFP4_WEIGHT_ONLY_CFG", "fp4", "fp16"},
+    {"W4A8_MXFP4_FP8_CFG", "mxfp4", "fp8"},
+    {"W4A8_NVFP4_FP8_CFG", "fp4", "fp8"},
+};
+
+static bool is_format(const char *s, size_t n)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), s);
+    return quant_format_of_name(name) != QF_COUNT;
+}
+
+/* "<weight>_<activation>" or, with the scheme's letters, "w<weight>_a<activation>" up to the next '_' or the end */
+static bool split(const char *s, bool letters, char **weight, char **activation)
+{
+    if (letters && *s++ != 'w')
+        return false;
+    const size_t n = strcspn(s, "_");
+    const char *a = s + n + 1;
+    if (!s[n] || (letters && *a++ != 'a'))
+        return false;
+    const size_t k = strcspn(a, "_");
+    if (!is_format(s, n) || !is_format(a, k) || (!letters && a[k]))
+        return false;
+    *weight = xstrndup(s, n);
+    *activation = xstrndup(a, k);
+    return true;
+}
+
+bool manifest_split_pair(const char *pair, char **weight, char **activation)
+{
+    return split(pair, false, weight, activation);
+}
+
+/* "fp4/block16" -> "fp4"; "none" -> "fp16" */
+static char *format_of_key(const char *key)
+{
+    return !strcmp(key, "none") ? xstrdup("fp16") : xstrndup(key, strcspn(key, "/"));
+}
+
+static bool pair_of_ours(struct manifest_name *n, const struct manifest *m)
+{
+    const json_t *p = json_object_get(m->qsens, "pair");
+    const char *name = json_string_value(json_object_get(p, "name"));
+    const char *weight = json_string_value(json_object_get(p, "weight"));
+    const char *activation = json_string_value(json_object_get(p, "activation"));
+    if (!name || !weight || !activation)
+        return false;
+    n->pair = xstrdup(name);
+    n->weight = format_of_key(weight);
+    n->activation = format_of_key(activation);
+    return true;
+}
+
+static int pair_of_reference(struct manifest_name *n, const struct manifest *m, const char *where, struct err *e)
+{
+    const json_t *formats = json_object_get(json_object_get(m->doc, "scheme"), "quant_formats");
+    const char *config = json_string_value(json_array_get(formats, 0));
+    size_t i = 0;
+    while (config && i < sizeof configs / sizeof *configs && strcmp(configs[i].config, config))
+        i++;
+    const bool known = config && json_array_size(formats) == 1 && i < sizeof configs / sizeof *configs;
+    const bool named = split(m->scheme, true, &n->weight, &n->activation);
+    if (named && known && (strcmp(n->weight, configs[i].weight) || strcmp(n->activation, configs[i].activation)))
+        return err_set(e, ERR_CONFIG,
+                       "'%s': scheme '%.100s' says %s_%s, but its format %s is %s_%s; say which it is with --pair",
+                       where, m->scheme, n->weight, n->activation, config, configs[i].weight, configs[i].activation);
+    if (!named && !known)
+        return err_set(e, ERR_CONFIG, "'%s': neither scheme '%.100s' nor format '%.100s' tells the pair; give --pair",
+                       where, m->scheme, config ? config : "(none)");
+    if (!named) {
+        n->weight = xstrdup(configs[i].weight);
+        n->activation = xstrdup(configs[i].activation);
+    }
+    n->pair = xasprintf("%s_%s", n->weight, n->activation);
+    return 0;
+}
+
+static int find_pair(struct manifest_name *n, const struct manifest *m, const char *pair, const char *where,
+                     struct err *e)
+{
+    if (pair) {
+        if (!manifest_split_pair(pair, &n->weight, &n->activation))
+            return err_set(e, ERR_CONFIG, "pair '%.100s' is not two formats, like int8_fp16", pair);
+        n->pair = xstrdup(pair);
+        return 0;
+    }
+    if (!m->qsens)
+        return pair_of_reference(n, m, where, e);
+    return pair_of_ours(n, m) ? 0 : err_set(e, ERR_FORMAT, "'%s': qsens does not name its pair", where);
+}
+
+/* ---- the rest ---- */
+
+static bool is_plain(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+}
+
+char *manifest_model_name(const char *model_id)
+{
+    /* .../models--ORG--NAME/snapshots/HASH */
+    const char *snapshot = strstr(model_id, "/snapshots/"), *hub = NULL;
+    for (const char *p = model_id; snapshot && (p = strstr(p, "models--")) && p < snapshot; p++)
+        hub = p;
+    const char *from = model_id;
+    size_t n = strlen(model_id);
+    if (hub) {
+        from = hub;
+        for (const char *p = hub; (p = strstr(p, "--")) && p < snapshot; p += 2)
+            from = p + 2;
+        n = (size_t)(snapshot - from);
+    } else {
+        while (n && from[n - 1] == '/')
+            n--;
+        for (size_t i = 0; i < n; i++)
+            if (model_id[i] == '/')
+                from = model_id + i + 1;
+        n -= (size_t)(from - model_id);
+    }
+    char *name = xstrndup(from, n);
+    for (char *p = name; *p; p++)
+        *p = is_plain(*p) ? *p : '_';
+    if (*name == '.')
+        *name = '_';
+    if (!*name) {
+        free(name);
+        name = xstrdup("model");
+    }
+    return name;
+}
+
+int manifest_name_of(struct manifest_name *n, const struct manifest *m, const char *pair, const char *where,
+                     struct err *e)
+{
+    *n = (struct manifest_name){.tool = m->qsens ? "qsens" : "reference"};
+    if (find_pair(n, m, pair, where, e)) {
+        manifest_name_free(n);
+        return -1;
+    }
+    const json_t *granularity = json_object_get(m->quantization, "quant_granularity");
+    const json_t *arithmetic = json_object_get(m->qsens, "arithmetic");
+    n->model = manifest_model_name(m->model_id);
+    n->granularity = json_string_value(json_object_get(granularity, "name"));
+    n->granularity = n->granularity ? n->granularity : "default";
+    n->dataset = json_string_value(json_object_get(m->dataset, "name"));
+    n->dtype = json_string_value(json_object_get(arithmetic, "dtype"));
+    n->padding = json_string_value(json_object_get(arithmetic, "padding"));
+    n->sequences = json_integer_value(json_object_get(m->dataset, "num_calib_samples"));
+    return 0;
+}
+
+void manifest_name_free(struct manifest_name *n)
+{
+    free(n->pair);
+    free(n->weight);
+    free(n->activation);
+    free(n->model);
+    *n = (struct manifest_name){0};
+}
