@@ -1,11 +1,16 @@
 /* report - a manifest as reports for machines and for readers. Pure functions of the manifest.
  *
  * per-layer-sensitivity.json: scheme, model, dataset, quantization, run_config (those that the manifest has),
- *   autoquant_state, layer_sensitivity [{layer, num_bits, sensitivity, size_cost}] and qsens (if there). One entry per
- *   group, for its first format that is not NONE; most sensitive first, ties in model order.
- * per-layer-sensitivity.md: the same as tables, in the layout of the reference stack's Markdown writer (two blanks end
- *   a line there), and for our own manifests one table more: rank, share of the total, members of fused groups,
- *   recipe. */
+ *   autoquant_state, layer_sensitivity [{layer, num_bits, sensitivity, size_cost}]; one entry per group, for its first
+ *   format that is not NONE; most sensitive first, ties in model order. For our own manifests then
+ *   qsens {version, pair, granularity, arithmetic, inputs, calibration, loss, score as in the manifest;
+ *          groups [{rank (1 = most sensitive), name, score, share, cumulative_share, weights, bytes, chosen, members}],
+ *          fixed {groups, weights}  those that have NONE alone,
+ *          recipe {asked_bits, adjusted_bits, bound, gap, effective_bits, score, satisfied}, run}
+ *   conf/schema/report.schema.json has every key.
+ * per-layer-sensitivity.md: title; ours: At a Glance, Most and Least Sensitive, Layers and Modules; the reference's:
+ *   Summary, Dataset, Quantization, Layer Sensitivity Table, laid out as its writer does; ours: Ranks and Recipe;
+ *   Composed Config. Sections for which a manifest has no data are left out. */
 #ifndef REPORT_H
 #define REPORT_H
 #include <stdio.h>

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "report.h"
+#include "report_view.h"
 
 static json_t *layers(const struct sens_table *t)
 {
@@ -16,6 +17,54 @@ static json_t *layers(const struct sens_table *t)
     return list;
 }
 
+/* ---- ours ---- */
+
+static json_t *ranked(const struct report_view *v)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < v->n; i++) {
+        const struct report_group *g = &v->group[i];
+        json_t *o = json_pack("{si ss sf sf sf sI sI}", "rank", g->rank, "name", g->row->name, "score", g->score,
+                              "share", g->share, "cumulative_share", g->cumulative, "weights",
+                              (json_int_t)g->row->weights, "bytes", (json_int_t)g->bytes);
+        if (g->chosen)
+            json_object_set_new(o, "chosen", json_string(g->chosen));
+        if (g->members)
+            json_object_set(o, "members", (json_t *)(uintptr_t)g->members);
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+/* asked_bits, adjusted_bits, .. of the manifest; the groups' choices stand with the groups */
+static json_t *recipe(const struct manifest *m)
+{
+    json_t *r = json_copy(json_object_get(m->qsens, "recipe"));
+    json_object_del(r, "groups");
+    json_object_set_new(r, "effective_bits", json_real(m->effective_bits));
+    json_object_set_new(r, "score", json_real(m->score));
+    json_object_set_new(r, "satisfied", json_boolean(m->is_satisfied));
+    return r;
+}
+
+static json_t *qsens(const struct manifest *m)
+{
+    static const char *const head[] = {"version", "pair",        "granularity", "arithmetic",
+                                       "inputs",  "calibration", "loss",        "score"};
+    struct report_view v;
+    json_t *out = json_object();
+    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
+        json_object_set(out, head[i], json_object_get(m->qsens, head[i]));
+    report_view_init(&v, m);
+    json_object_set_new(out, "groups", ranked(&v));
+    json_object_set_new(out, "fixed",
+                        json_pack("{si sI}", "groups", v.n_fixed, "weights", (json_int_t)v.fixed_weights));
+    json_object_set_new(out, "recipe", recipe(m));
+    json_object_set(out, "run", json_object_get(m->qsens, "run"));
+    report_view_free(&v);
+    return out;
+}
+
 json_t *report_json(const struct manifest *m)
 {
     static const char *const head[] = {"scheme", "model", "dataset", "quantization", "run_config", "autoquant_state"};
@@ -27,6 +76,6 @@ json_t *report_json(const struct manifest *m)
     }
     json_object_set_new(out, "layer_sensitivity", layers(&m->table));
     if (m->qsens)
-        json_object_set(out, "qsens", json_object_get(m->doc, "qsens"));
+        json_object_set_new(out, "qsens", qsens(m));
     return out;
 }

@@ -61,7 +61,11 @@ static void test_published(const char *pair)
         got = markdown(&m, NULL);
         const char *table = strstr(got, "|Layer|");
         ok(want && table && !strcmp(table, want), "%s: so are the rows of the Markdown table", pair);
-        ok(!strstr(got, "## Quantization") && !strstr(got, "## Ranks"), "%s: sections without data are left out", pair);
+        ok(!strstr(got, "## Quantization") && !strstr(got, "## Ranks") && !strstr(got, "**Run:**"),
+           "%s: sections without data are left out", pair);
+        ok(strstr(got, "145 groups of layers with 4,022,272,000 weights that can be quantized; 105 groups (vision)") &&
+               strstr(got, "\n 136  layers.") && strstr(got, "\n|35|"),
+           "%s: summary, extremes and layers are there", pair);
         free(want);
         free(got);
         manifest_free(&m);
@@ -98,10 +102,18 @@ static void test_sample(void)
     char *md = markdown(&m, "autoquant:\n  bits: 8\n");
     contains(md,
              "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
-             "====================================================\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
+             "====================================================\n\n## At a Glance\n\n- **Model:** `tiny_qwen3_vl`, 25 "
+             "groups of layers with 1,449,984 weights that can be quantized; 15 groups (vision) with 466,944 weights "
+             "stay at 16 bits\n- **Pair:** fp4_fp8 (`W4A8_NVFP4_FP8_CFG`), granularity default; weights `fp4/block16`, "
+             "activations `fp8/tensor`\n",
+             "title and summary");
+    contains(md,
+             "\n|0|32.02|8.67|13.92|9.41|64.03|\n|1|", "layers and modules");
+    contains(md,
+             "\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
              "|Scheme|`wfp4_afp8_autoquant_lm`|\n|Model|`tiny_qwen3_vl`|\n|Effective bits (from search)|`9.8974`|\n"
              "|Total AutoQuant score|`1.710895e-02`|\n|Constraint satisfied|`True`|\n\n## Dataset\n",
-             "title and summary");
+             "the reference's summary");
     contains(md, "|Calibration samples (used / max)|`128` / `128`|\n\n## Quantization\n", "dataset");
     contains(md,
              "\n\n|Layer|Num Bits|Sensitivity|Size Cost|\n| :--- | :--- | :--- | :--- |\n"
@@ -109,7 +121,7 @@ static void test_sample(void)
              "table, most sensitive first");
     contains(
         md,
-        "|40|model.language_model.layers.0.self_attn.q_proj|NONE|32.02 %|32.02 %|q_proj 1.58e-02, k_proj 7.92e-03, "
+        "\n|1|layers.0.self_attn.q_proj|3.1665e-02|32.0 %|32.0 %|32,768|16,384|NONE|q_proj 1.58e-02, k_proj 7.92e-03, "
         "v_proj 7.92e-03|\n",
         "ranks, shares and members of ours");
     contains(md, "\n## Composed Config (`composed-config.yaml`)\n  \n  \n```yaml  \nautoquant:  \n  bits: 8  \n```\n",
@@ -154,6 +166,7 @@ static void test_escapes(void)
         const char *name, *from, *to, *part;
     } row[] = {
         {"a bar in a cell", "\"id\": \"tiny_qwen3_vl\"", "\"id\": \"a|b\\nc\"", "|Model|`a\\|b c`|\n"},
+        {"backticks in the summary", "\"id\": \"tiny_qwen3_vl\"", "\"id\": \"a`b\"", "- **Model:** `a b`, 25"},
         {"an underline as long as the title", "wfp4_afp8_autoquant_lm", "w\\u00e9",
          "(w\xc3\xa9)\n================================\n\n"},
         {"overrides", "\"quant_cfg_overrides\": {}", "\"quant_cfg_overrides\": {\"b\": {\"axis\": 0}, \"a\": null}",
@@ -161,7 +174,6 @@ static void test_escapes(void)
          "\n  }  \n}  \n```\n"},
         {"samples without a maximum", "\"max_calib_samples\": 128,", "",
          "|Calibration samples (used / max)|`128` / `?`|\n"},
-        {"not satisfied", "\"is_satisfied\": true", "\"is_satisfied\": false", "|Constraint satisfied|`False`|\n"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char *md = markdown_of(row[i].from, row[i].to);
@@ -184,14 +196,43 @@ static void test_two_formats(void)
     char *md = markdown(&m, NULL), *json = json_report(&m);
     contains(md, "|a|4.0, 8.0|1.000e+00, 5.000e+00|4.000e+01, 8.000e+01|\n|b|4.0, 8.0|2.000e+00, 3.000e+00|",
              "Markdown");
+    contains(md, "budget 0.0000 with the layers that stay at 16 bits; not met: the cheapest", "a budget that is not met");
+    contains(md, "|Constraint satisfied|`False`|\n", "and the reference's word for it");
+    contains(md, "Bars are proportional", "scores within a factor of 40");
+    ok(!strstr(md, "## Layers") && !strstr(md, "**Pair:**"), "no layers, no pair: nothing is said of them");
     contains(json, "[\n    {\n      \"layer\": \"b\",\n      \"num_bits\": 4.0,\n      \"sensitivity\": 2.0,", "JSON");
     free(md);
     free(json);
     manifest_free(&m);
 }
 
+/* Bars: all groups where they are few, eighths of a character, nothing for a score of 0. */
+static void test_bars(void)
+{
+    static const double score[] = {1, 0, 0.5, 0.0266};
+    struct manifest m = {.doc = json_object(), .scheme = "x", .model_id = "m", .is_satisfied = 1};
+    char name[] = "a";
+    for (int i = 0; i < 4; i++, name[0]++)
+        sens_add_format(sens_add(&m.table, name, 16), "X", 8, score[i]);
+    sens_add(&m.table, "vision`\n", 16);
+    sens_rank(&m.table);
+    char *md = markdown(&m, NULL), full[4 * 40] = "", half[4 * 20] = "";
+    for (int i = 0; i < 40; i++)
+        strcat(full, "\xe2\x96\x88");
+    memcpy(half, full, 3 * 20);
+    char *want = xasprintf("```text\n   1  a  1.000e+00    65.5 %%  %s\n   2  c  5.000e-01    32.8 %%  %s\n"
+                           "   3  d  2.660e-02     1.7 %%  \xe2\x96\x88\xe2\x96\x8f\n   4  b  0.000e+00     0.0 %%  \n```\n",
+                           full, half);
+    contains(md, want, "bars are proportional");
+    contains(md, "1 groups (vision) with 16 weights", "fixed groups are counted, not listed");
+    free(want);
+    free(md);
+    manifest_free(&m);
+}
+
 int main(void)
 {
+    test_bars();
     test_two_formats();
     test_all_published();
     test_sample();
