@@ -109,7 +109,7 @@ static int pair_of_reference(struct manifest_name *n, const struct manifest *m, 
 static int find_pair(struct manifest_name *n, const struct manifest *m, const char *pair, const char *where,
                      struct err *e)
 {
-    if (pair) {
+    if (pair && !m->qsens) {
         if (!manifest_split_pair(pair, &n->weight, &n->activation))
             return err_set(e, ERR_CONFIG, "pair '%.100s' is not two formats, like int8_fp16", pair);
         n->pair = xstrdup(pair);
@@ -117,7 +117,11 @@ static int find_pair(struct manifest_name *n, const struct manifest *m, const ch
     }
     if (!m->qsens)
         return pair_of_reference(n, m, where, e);
-    return pair_of_ours(n, m) ? 0 : err_set(e, ERR_FORMAT, "'%s': qsens does not name its pair", where);
+    if (!pair_of_ours(n, m))
+        return err_set(e, ERR_FORMAT, "'%s': qsens does not name its pair", where);
+    if (pair && strcmp(pair, n->pair))
+        return err_set(e, ERR_CONFIG, "'%s': was scored with pair %s, not %s", where, n->pair, pair);
+    return 0;
 }
 
 /* ---- the rest ---- */
@@ -128,14 +132,14 @@ static bool is_plain(char c)
            c == '-';
 }
 
-char *manifest_model_name(const char *model_id)
+char *manifest_path_name(const char *path)
 {
     /* .../models--ORG--NAME/snapshots/HASH */
-    const char *snapshot = strstr(model_id, "/snapshots/"), *hub = NULL;
-    for (const char *p = model_id; snapshot && (p = strstr(p, "models--")) && p < snapshot; p++)
+    const char *snapshot = strstr(path, "/snapshots/"), *hub = NULL;
+    for (const char *p = path; snapshot && (p = strstr(p, "models--")) && p < snapshot; p++)
         hub = p;
-    const char *from = model_id;
-    size_t n = strlen(model_id);
+    const char *from = path;
+    size_t n = strlen(path);
     if (hub) {
         from = hub;
         for (const char *p = hub; (p = strstr(p, "--")) && p < snapshot; p += 2)
@@ -145,9 +149,9 @@ char *manifest_model_name(const char *model_id)
         while (n && from[n - 1] == '/')
             n--;
         for (size_t i = 0; i < n; i++)
-            if (model_id[i] == '/')
-                from = model_id + i + 1;
-        n -= (size_t)(from - model_id);
+            if (path[i] == '/')
+                from = path + i + 1;
+        n -= (size_t)(from - path);
     }
     char *name = xstrndup(from, n);
     for (char *p = name; *p; p++)
@@ -171,7 +175,7 @@ int manifest_name_of(struct manifest_name *n, const struct manifest *m, const ch
     }
     const json_t *granularity = json_object_get(m->quantization, "quant_granularity");
     const json_t *arithmetic = json_object_get(m->qsens, "arithmetic");
-    n->model = manifest_model_name(m->model_id);
+    n->model = manifest_path_name(m->model_id);
     n->granularity = json_string_value(json_object_get(granularity, "name"));
     n->granularity = n->granularity ? n->granularity : "default";
     n->dataset = json_string_value(json_object_get(m->dataset, "name"));

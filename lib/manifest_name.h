@@ -18,7 +18,7 @@ struct manifest_name {
 };
 
 /* ERR_CONFIG where the pair does not follow, or follows differently from scheme and configuration: `pair` (NULL: not
- * given) then decides. `where` is the file for messages. manifest_name_free frees; legal on a zeroed one. */
+ * given) then decides; also where `pair` is not the one that a manifest of ours holds. `where` is the file for messages. manifest_name_free frees; legal on a zeroed one. */
 int manifest_name_of(struct manifest_name *n, const struct manifest *m, const char *pair, const char *where,
                      struct err *e) MUST_CHECK;
 void manifest_name_free(struct manifest_name *n);
@@ -27,7 +27,7 @@ void manifest_name_free(struct manifest_name *n);
 bool manifest_split_pair(const char *pair, char **weight, char **activation);
 
 /* Last part of a path, or "NAME" of a snapshot in a Hugging Face cache, with anything but [A-Za-z0-9._-] as '_'; never
- * empty, never starts with a dot. The caller frees. */
-char *manifest_model_name(const char *model_id);
+ * empty, never starts with a dot: one part of a path. The caller frees. */
+char *manifest_path_name(const char *name);
 
 #endif
