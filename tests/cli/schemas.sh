@@ -1,0 +1,102 @@
+#!/bin/sh
+# conf/schema: every artifact of a real run on the bundled model is valid, so are the reference's published manifests
+# (where they are at hand) and what is made of them; a broken artifact is not.
+B=${QSENS_BUILD_DIR:-tmp/build/release}
+S=conf/schema
+F=tests/fixtures/manifest
+P=../shared/data/published
+D=$(mktemp -d) || exit 1
+trap 'rm -rf "$D"' EXIT
+if ! python3 -c 'import jsonschema' 2>/dev/null; then echo "1..0 # SKIP python3-jsonschema is not installed"; exit 0; fi
+n=0
+ok() { # ok STATUS NAME
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
+}
+run() { # run NAME TOOL ARGS...
+    name=$1 tool=$2
+    shift 2
+    "$B/$tool" "$@" >"$D/stdout" 2>"$D/err"; ok $? "$name"
+}
+
+# The validator, once for all files: lines "SCHEMA FILE" in, lines "FILE: ok" or "FILE: PLACE: reason" out.
+cat >"$D/validate.py" <<'PY'
+import json, sys
+from jsonschema import Draft202012Validator as V
+for line in sys.stdin:
+    schema, file = line.rstrip("\n").split(" ", 1)
+    schema = json.load(open(schema))
+    V.check_schema(schema)
+    error = next(iter(V(schema).iter_errors(json.load(open(file)))), None)
+    print(file + ": " + ("/".join(map(str, error.absolute_path)) + ": " + error.message[:200] if error else "ok"))
+PY
+check() { # check SCHEMA FILE: to be valid
+    printf '%s\n' "$S/$1.schema.json $2" >>"$D/list"
+}
+
+# ---- a real run
+run "extract-lm" extract-lm -o "$D/lm.json" models/tiny_qwen3_vl
+run "calib-pack" calib-pack --model models/tiny_qwen3_vl --max-samples 16 -o "$D/c.safetensors" \
+    conf/dataset/sample_captions.txt
+mkdir -p "$D/run"
+for p in fp4_fp8 int8_fp16; do
+    run "compose-config $p" compose-config --pair $p --calib-n 16 -o "$D/run/$p"
+    set -- "$@" --cell "$D/run/$p/pair.yaml=$D/run/$p"
+done
+run "autoquant-score" autoquant-score --lm "$D/lm.json" --calib "$D/c.safetensors" "$@"
+check lm "$D/lm.json"
+for p in fp4_fp8 int8_fp16; do
+    R=$D/run/$p
+    m=$R/w$(echo $p | sed 's/_/_a/')_autoquant_lm_quant_manifest.json
+    run "manifest $p" manifest "@$R/args/manifest" --lm "$D/lm.json" -o "$m" "$R/scores.json"
+    run "report-json $p" report-json -o "$R/report.json" "$m"
+    check scores "$R/scores.json"
+    check manifest "$m"
+    check report "$R/report.json"
+done
+run "recipe-search" recipe-search --bits 6 --lm "$D/lm.json" --name mix -o "$D/recipe.json" "$D"/run/*/scores.json
+run "report-index" report-index --json "$D/index.json" "$D/run/fp4_fp8" "$D/run/int8_fp16" "$F/fp4_fp8.json"
+run "import-manifest" import-manifest -o "$D/imported" "$F/fp4_fp8.json"
+run "publish-run" publish-run --root "$D/models" "$D/run/fp4_fp8" "$D/imported"
+check recipe "$D/recipe.json"
+check index "$D/index.json"
+check import "$D/imported/import.json"
+for f in "$D"/models/*/layer-analysis/*/*/*/*_quant_manifest.json; do check manifest "$f"; done
+for f in "$D"/models/*/layer-analysis/*/*/*/per-layer-sensitivity.json; do check report "$f"; done
+for f in "$D"/models/*/layer-analysis/sensitivity-index.json; do check index "$f"; done
+
+# ---- the reference's
+if [ -d "$P" ]; then
+    for m in "$P"/*/*_quant_manifest.json; do
+        check manifest "$m"
+        check report "$(dirname "$m")/per-layer-sensitivity.json"
+    done
+    run "report-index of published manifests" report-index --json "$D/published.json" "$P"/*/*_quant_manifest.json
+    check index "$D/published.json"
+fi
+python3 "$D/validate.py" <"$D/list" >"$D/out" 2>"$D/err"; ok $? "the schemas are valid draft 2020-12"
+while read -r line; do
+    case $line in (*": ok") ok 0 "valid: ${line#"$D/"}";; (*) echo "$line" >"$D/err"; ok 1 "valid: $line";; esac
+done <"$D/out"
+[ "$(wc -l <"$D/out")" = "$(wc -l <"$D/list")" ]; ok $? "every file was looked at"
+
+# ---- broken ones
+broken() { # broken SCHEMA FILE SED-SCRIPT REASON
+    sed "$3" "$2" >"$D/broken.json"
+    cmp -s "$2" "$D/broken.json" && { echo "the edit changed nothing" >"$D/err"; ok 1 "$1: $3"; return; }
+    echo "$S/$1.schema.json $D/broken.json" | python3 "$D/validate.py" >"$D/err" 2>&1
+    grep -q "$4" "$D/err"; ok $? "refused as $1: $3"
+}
+broken scores "$D/run/fp4_fp8/scores.json" 's/"bits": 4/"bits": "4"/' "pair/bits: '4' is not of type 'integer'"
+broken scores "$D/run/fp4_fp8/scores.json" 's/"loss":/"lost":/' "'loss' is a required property"
+broken scores "$D/run/fp4_fp8/scores.json" 's/"weights_sha256": "./"weights_sha256": "x/' 'weights_sha256: .* does not match'
+broken lm "$D/lm.json" 's/"dtype": "BF16"/"dtype": "F8"/' "dtype: 'F8' is not one of"
+broken lm "$D/lm.json" 's/"role": "q"/"rule": "q"/; s/"role": "[a-z_]*"/"rule": 1/' 'role'
+broken recipe "$D/recipe.json" 's/"satisfied": true/"satisfied": 1/' "satisfied: 1 is not of type 'boolean'"
+broken manifest "$F/fp4_fp8.json" 's/"rank": 40/"rank": 0/' 'rank: 0 is less than the minimum'
+broken manifest "$F/fp4_fp8.json" 's/lm_head.quant_recipe": {/lm_head": {/' 'layer_sensitivity: .*lm_head'
+broken manifest "$F/fp4_fp8.json" 's/"bound"/"bond"/' 'qsens/recipe: '
+broken report "$D/run/fp4_fp8/report.json" 's/"share"/"chair"/' 'qsens/groups/0: '
+broken index "$D/index.json" 's/"version": 1/"version": 2/' 'version: 1 was expected'
+broken import "$D/imported/import.json" 's/"sha256": "/&0/' 'source/sha256: '
+echo "1..$n"
