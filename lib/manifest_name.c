@@ -132,28 +132,35 @@ static bool is_plain(char c)
            c == '-';
 }
 
+char *manifest_hub_id(const char *path)
+{
+    static const char mark[] = "/models--";
+    const char *end = strstr(path, "/snapshots/"), *start = end;
+    while (start && start > path && *--start != '/')
+        ;
+    if (!end || strncmp(start, mark, strlen(mark)) || start + strlen(mark) == end)
+        return NULL;
+    start += strlen(mark);
+    char *id = xstrndup(start, (size_t)(end - start)), *dashes = strstr(id, "--");
+    if (dashes > id) {
+        *dashes = '/';
+        memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
+    }
+    return id;
+}
+
 char *manifest_path_name(const char *path)
 {
-    /* .../models--ORG--NAME/snapshots/HASH */
-    const char *snapshot = strstr(path, "/snapshots/"), *hub = NULL;
-    for (const char *p = path; snapshot && (p = strstr(p, "models--")) && p < snapshot; p++)
-        hub = p;
-    const char *from = path;
-    size_t n = strlen(path);
-    if (hub) {
-        from = hub;
-        for (const char *p = hub; (p = strstr(p, "--")) && p < snapshot; p += 2)
-            from = p + 2;
-        n = (size_t)(snapshot - from);
-    } else {
-        while (n && from[n - 1] == '/')
-            n--;
-        for (size_t i = 0; i < n; i++)
-            if (path[i] == '/')
-                from = path + i + 1;
-        n -= (size_t)(from - path);
-    }
-    char *name = xstrndup(from, n);
+    char *hub = manifest_hub_id(path);
+    const char *from = hub ? hub : path;
+    size_t n = strlen(from);
+    while (n && from[n - 1] == '/')
+        n--;
+    size_t start = n;
+    while (start && from[start - 1] != '/')
+        start--;
+    char *name = xstrndup(from + start, n - start);
+    free(hub);
     for (char *p = name; *p; p++)
         *p = is_plain(*p) ? *p : '_';
     if (*name == '.')

@@ -26,6 +26,8 @@ void manifest_name_free(struct manifest_name *n);
 /* Split "<weight>_<activation>" into known formats; false where it does not read so. */
 bool manifest_split_pair(const char *pair, char **weight, char **activation);
 
+/* "ORG/NAME" of a snapshot in a Hugging Face cache (.../models--ORG--NAME/snapshots/HASH), or NULL. The caller frees. */
+char *manifest_hub_id(const char *path);
 /* Last part of a path, or "NAME" of a snapshot in a Hugging Face cache, with anything but [A-Za-z0-9._-] as '_'; never
  * empty, never starts with a dot: one part of a path. The caller frees. */
 char *manifest_path_name(const char *name);

@@ -4,23 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "manifest_name.h"
 #include "mem.h"
-
-/* ".../models--ORG--NAME/snapshots/HASH..." -> "ORG/NAME", or NULL */
-static char *hub_id(const char *path)
-{
-    const char *end = strstr(path, "/snapshots/"), *start = NULL;
-    for (const char *p = path; end && (p = strstr(p, "/models--")) && p < end; p++)
-        start = p + strlen("/models--");
-    if (!start)
-        return NULL;
-    char *id = xstrndup(start, (size_t)(end - start)), *dashes = strstr(id, "--");
-    if (dashes) {
-        *dashes = '/';
-        memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
-    }
-    return id;
-}
 
 char *publish_clean_path(const char *path)
 {
@@ -28,11 +13,13 @@ char *publish_clean_path(const char *path)
         return xstrdup(path);
     char *cwd = getcwd(NULL, 0), *out = NULL;
     const size_t n = cwd ? strlen(cwd) : 0;
-    if (n > 1 && !strncmp(path, cwd, n) && path[n] == '/' && path[n + 1])
-        out = xstrdup(path + n + 1);
+    if (n > 1 && !strncmp(path, cwd, n) && path[n] == '/') {
+        const char *below = path + n + strspn(path + n, "/");
+        out = *below ? xstrdup(below) : NULL;
+    }
     free(cwd);
     if (!out)
-        out = hub_id(path);
+        out = manifest_hub_id(path);
     if (out)
         return out;
     size_t end = strlen(path);
@@ -59,7 +46,7 @@ static size_t path_length(const char *text, const char *p)
     return strcspn(p, " \t\n,]}\"'");
 }
 
-char *publish_clean_text(const char *text)
+static char *clean_once(const char *text)
 {
     char *out = NULL;
     size_t size = 0;
@@ -79,6 +66,18 @@ char *publish_clean_text(const char *text)
         p += n;
     }
     fclose(f);
+    return out;
+}
+
+char *publish_clean_text(const char *text)
+{
+    char *out = clean_once(text), *before = xstrdup(text);
+    while (strcmp(out, before)) { /* what a path was cut down to may hold one; the text gets shorter each time */
+        free(before);
+        before = out;
+        out = clean_once(before);
+    }
+    free(before);
     return out;
 }
 
