@@ -108,6 +108,17 @@ static void test_sample(void)
              "activations `fp8/tensor`\n",
              "title and summary");
     contains(md,
+             "\n- **Calibration:** 128 captions, 1,336 tokens; padding avoided: 64,072 of 65,536 rows (97.8 %)\n"
+             "- **Arithmetic:** bf16, padding reference, backend cpu\n"
+             "- **Run:** 1.50 s, 2 threads, on example, started 2026-01-01T00:00:00Z\n"
+             "- **Score:** 9.8877e-02 with every group in this pair; the most sensitive group holds 32.0 % of it\n"
+             "- **Recipe:** 8 effective bits asked for, budget 9.9497 with the layers that stay at 16 bits; found 9.8974 "
+             "bits with score 1.7109e-02 (17.3 % of the total)\n",
+             "tokens, padding, run and result");
+    contains(md, "one character is 2.200e-04, 40 are 3.166e-02", "a logarithmic scale");
+    contains(md, "\n  25  layers.5.self_attn.o_proj  2.200e-04     0.2 %  \xe2\x96\x88\n```", "whose least bar is one character");
+    contains(md, "Its weights take 1.4 MiB instead of 2.8 MiB, scales not counted", "bytes of the recipe");
+    contains(md,
              "\n|0|32.02|8.67|13.92|9.41|64.03|\n|1|", "layers and modules");
     contains(md,
              "\n\n## Summary\n  \n\n|Key|Value|\n| :--- | :--- |\n"
