@@ -139,7 +139,13 @@ int io_read(const char *path, size_t limit, char **data, size_t *size, struct er
 
 int io_make_parents(const char *path, struct err *e)
 {
-    char *p = xstrdup(path);
+    char *p = io_dirname(path);
+    struct stat st;
+    const bool there = !stat(p, &st) && S_ISDIR(st.st_mode);
+    free(p);
+    if (there)
+        return 0;
+    p = xstrdup(path);
     for (char *s = strchr(p + 1, '/'); s; s = strchr(s + 1, '/')) {
         *s = 0;
         if (mkdir(p, 0777) < 0 && errno != EEXIST) {
@@ -239,7 +245,7 @@ int io_out_commit(struct io_out *o, struct err *e)
     /* the write that failed may be long past, and errno with it: one more byte to a file that is dropped says why */
     if (bad && !errno && o->tmp && write(fileno(o->f), "", 1) == 1)
         errno = EIO;
-    if (!bad && o->path)
+    if (!bad && o->path && !o->unsynced)
         bad = fsync(fileno(o->f)) && errno != EINVAL && errno != EROFS;
     int why = errno;
     if (o->path && fclose(o->f) && !bad) {
@@ -283,6 +289,7 @@ int io_update(const char *path, const void *data, size_t n, struct err *e)
     struct io_out out;
     if (io_out_open(&out, path, e))
         return -1;
+    out.unsynced = true;
     fwrite(data, 1, n, out.f); /* a failure sticks to the stream and surfaces in the commit */
     return io_out_commit(&out, e);
 }

@@ -6,6 +6,7 @@
  * SIGHUP; what a SIGKILL leaves is overwritten by the next run. */
 #ifndef IO_H
 #define IO_H
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "err.h"
@@ -26,6 +27,7 @@ int io_read(const char *path, size_t limit, char **data, size_t *size, struct er
 struct io_out {
     FILE *f; /* write here */
     char *path, *tmp;
+    bool unsynced; /* do not wait for the disk */
 };
 
 /* Open an output; path NULL or "-" is standard output. Parent directories are made. A device or a pipe that is there is
@@ -36,7 +38,8 @@ int io_out_commit(struct io_out *o, struct err *e) MUST_CHECK;
 /* Drop what was written. Legal on a zeroed, committed or aborted io_out. */
 void io_out_abort(struct io_out *o);
 
-/* Make the file hold these n bytes. One that already does is not touched, so that Make sees no change. */
+/* Make the file hold these n bytes. One that already does is not touched, so that Make sees no change. It is not
+ * synced: what a power cut takes, the next comparison finds and writes again. */
 int io_update(const char *path, const void *data, size_t n, struct err *e) MUST_CHECK;
 
 /* mkdir -p of the directory part of path. */
