@@ -3,20 +3,16 @@
 #include <string.h>
 
 #include "nearest.h"
-#include "yml.h"
 
-struct source { /* where a node stands, for messages */
-    const char *file, *part;
-};
-
-static int refuse(const struct source *s, const struct yml_node *n, const char *key, const char *want, struct err *e)
+/* `part` is what stands before a key in messages: "", "weight." or "activation." */
+static int refuse(const char *part, const struct yml_node *n, const char *key, const char *want, struct err *e)
 {
-    char got[128];
-    return err_set(e, ERR_CONFIG, "%s:%d: %s%s must be %s, not %s", s->file, n->line, s->part, key, want,
+    char at[YML_WHERE], got[128];
+    return err_set(e, ERR_CONFIG, "%s: %s%s must be %s, not %s", yml_where(n, at), part, key, want,
                    yml_describe(n, got, sizeof got));
 }
 
-static int check_keys(const struct source *s, const struct yml_node *map, const char *const *known, size_t n_known,
+static int check_keys(const char *part, const struct yml_node *map, const char *const *known, size_t n_known,
                       struct err *e)
 {
     for (size_t i = 0; i < map->n; i++) {
@@ -26,71 +22,81 @@ static int check_keys(const struct source *s, const struct yml_node *map, const 
             k++;
         if (k < n_known)
             continue;
+        char at[YML_WHERE];
         const char *near = nearest_word(n->key, known, n_known);
-        return err_set(e, ERR_CONFIG, "%s:%d: unknown key '%s%s'%s%s%s", s->file, n->line, s->part, n->key,
+        return err_set(e, ERR_CONFIG, "%s: unknown key '%s%s'%s%s%s", yml_where(n, at), part, n->key,
                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     return 0;
 }
 
-static const struct yml_node *need(const struct source *s, const struct yml_node *map, const char *key, struct err *e)
+static const struct yml_node *need(const char *part, const struct yml_node *map, const char *key, struct err *e)
 {
     const struct yml_node *n = yml_find(map, key);
+    char at[YML_WHERE];
     if (!n)
-        err_set(e, ERR_CONFIG, "%s:%d: missing key '%s%s'", s->file, map->line, s->part, key);
+        err_set(e, ERR_CONFIG, "%s: missing key '%s%s'", yml_where(map, at), part, key);
     return n;
 }
 
+/* The node of a key that may be left out; null is left out too. */
+static const struct yml_node *maybe(const struct yml_node *map, const char *key)
+{
+    const struct yml_node *n = yml_find(map, key);
+    return n && !yml_is_null(n) ? n : NULL;
+}
+
 /* A name of 1 to 63 safe characters: it becomes part of file names. */
-static int read_name(const struct source *s, const struct yml_node *map, const char *key, char out[64], struct err *e)
+static int read_name(const char *part, const struct yml_node *map, const char *key, char out[64], struct err *e)
 {
     static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
-    const struct yml_node *n = need(s, map, key, e);
+    const struct yml_node *n = need(part, map, key, e);
     if (!n)
         return -1;
     const char *text;
     if (!yml_string(n, &text) || !*text || strlen(text) > 63 || text[strspn(text, safe)] || *text == '.' ||
         *text == '-')
-        return refuse(s, n, key, "a name of at most 63 letters, digits, '_', '-' or '.'", e);
+        return refuse(part, n, key, "a name of at most 63 letters, digits, '_', '-' or '.'", e);
     memcpy(out, text, strlen(text) + 1);
     return 0;
 }
 
-static int read_format(const struct source *s, const struct yml_node *map, enum quant_format *out, struct err *e)
+static int read_format(const char *part, const struct yml_node *map, enum quant_format *out, struct err *e)
 {
-    const struct yml_node *n = need(s, map, "format", e);
+    const struct yml_node *n = need(part, map, "format", e);
     if (!n)
         return -1;
     const char *text;
     if (!yml_string(n, &text) || (*out = quant_format_of_name(text)) == QF_COUNT)
-        return refuse(s, n, "format", "fp4, mxfp4, fp8, int8, int4 or fp16", e);
+        return refuse(part, n, "format", "fp4, mxfp4, fp8, int8, int4 or fp16", e);
     return 0;
 }
 
-static int read_scales(const struct source *s, const struct yml_node *map, struct quantizer *q, struct err *e)
+static int read_scales(const char *part, const struct yml_node *map, struct quantizer *q, struct err *e)
 {
-    const struct yml_node *n = need(s, map, "granularity", e);
+    const struct yml_node *n = need(part, map, "granularity", e);
     if (!n)
         return -1;
     const char *text;
     if (!yml_string(n, &text) || (q->granularity = quant_granularity_of_name(text)) == QG_COUNT)
-        return refuse(s, n, "granularity", "tensor, out_channel, in_channel, block or token", e);
+        return refuse(part, n, "granularity", "tensor, out_channel, in_channel, block or token", e);
 
-    const struct yml_node *block = yml_find(map, "block");
+    char at[YML_WHERE];
+    const struct yml_node *block = maybe(map, "block");
     int64_t size = 0;
     if (q->granularity == QG_BLOCK && !block)
-        return err_set(e, ERR_CONFIG, "%s:%d: granularity 'block' needs the key '%sblock', the elements of a block",
-                       s->file, n->line, s->part);
+        return err_set(e, ERR_CONFIG, "%s: granularity 'block' needs the key '%sblock', the elements of a block",
+                       yml_where(n, at), part);
     if (q->granularity != QG_BLOCK && block)
-        return err_set(e, ERR_CONFIG, "%s:%d: %sblock is for granularity 'block', not '%s'", s->file, block->line,
-                       s->part, text);
+        return err_set(e, ERR_CONFIG, "%s: %sblock is for granularity 'block', not '%s'", yml_where(block, at), part,
+                       text);
     if (block && (!yml_int(block, &size) || size < 2 || size > 65536))
-        return refuse(s, block, "block", "a whole number from 2 to 65536", e);
+        return refuse(part, block, "block", "a whole number from 2 to 65536", e);
     q->block = (int)size;
 
-    const struct yml_node *dynamic = yml_find(map, "dynamic");
+    const struct yml_node *dynamic = maybe(map, "dynamic");
     if (dynamic && !yml_bool(dynamic, &q->dynamic))
-        return refuse(s, dynamic, "dynamic", "true or false", e);
+        return refuse(part, dynamic, "dynamic", "true or false", e);
     return 0;
 }
 
@@ -104,50 +110,60 @@ static int check_weight_scales(const struct quantizer *q, struct err *e)
                    must ? "dynamic: set 'dynamic: true'" : "static: leave 'dynamic: true' out");
 }
 
-static int read_quantizer(struct source s, const struct yml_node *root, bool is_weight, struct quantizer *q,
-                          struct err *e)
+/* Whose fault is a combination: an override's, where one changed the mapping of the file. */
+static const struct yml_node *blamed(const struct yml_node *map)
+{
+    for (size_t i = map->n; i-- > 0;)
+        if (map->item[i].source != map->source)
+            return &map->item[i];
+    return map;
+}
+
+static int read_quantizer(const struct yml_node *root, bool is_weight, struct quantizer *q, struct err *e)
 {
     static const char *const known[] = {"format", "granularity", "block", "dynamic"};
-    const char *key = is_weight ? "weight" : "activation";
-    const struct yml_node *map = need(&s, root, key, e);
+    const char *key = is_weight ? "weight" : "activation", *part = is_weight ? "weight." : "activation.";
+    const struct yml_node *map = need("", root, key, e);
+    char at[YML_WHERE];
     if (!map)
         return -1;
     if (map->kind != YML_MAPPING)
-        return refuse(&s, map, key, "a mapping such as {format: fp8, granularity: tensor}", e);
-    s.part = is_weight ? "weight." : "activation.";
+        return refuse("", map, key, "a mapping such as {format: fp8, granularity: tensor}", e);
     *q = (struct quantizer){.format = QF_NONE};
-    if (check_keys(&s, map, known, sizeof known / sizeof *known, e) || read_format(&s, map, &q->format, e))
+    if (check_keys(part, map, known, sizeof known / sizeof *known, e) || read_format(part, map, &q->format, e))
         return -1;
     if (q->format == QF_NONE) {
-        if (map->n > 1)
-            return err_set(e, ERR_CONFIG, "%s:%d: %sformat fp16 means left as it is: no other key is allowed", s.file,
-                           map->line, s.part);
+        for (size_t i = 1; i < sizeof known / sizeof *known; i++)
+            if (maybe(map, known[i]))
+                return err_set(e, ERR_CONFIG, "%s: %sformat fp16 means left as it is: no other key is allowed",
+                               yml_where(blamed(map), at), part);
         return 0;
     }
-    if (read_scales(&s, map, q, e))
+    if (read_scales(part, map, q, e))
         return -1;
     if (quantizer_check(q, is_weight, e) || (is_weight && check_weight_scales(q, e)))
-        return err_wrap(e, "%s:%d: %s", s.file, map->line, key);
+        return err_wrap(e, "%s: %s", yml_where(blamed(map), at), key);
     return 0;
 }
 
-static int read_pair(struct pair *p, const struct yml_node *root, const char *file, struct err *e)
+int pair_read(struct pair *p, const struct yml_node *root, struct err *e)
 {
     static const char *const known[] = {"name", "modelopt_config", "recipe_name", "weight", "activation"};
-    const struct source s = {file, ""};
+    char at[YML_WHERE];
+    *p = (struct pair){0};
     if (root->kind != YML_MAPPING)
         return err_set(e, ERR_CONFIG,
-                       "%s:%d: a pair file is a mapping with the keys name, modelopt_config, recipe_name, "
+                       "%s: a pair file is a mapping with the keys name, modelopt_config, recipe_name, "
                        "weight and activation",
-                       file, root->line);
-    if (check_keys(&s, root, known, sizeof known / sizeof *known, e) || read_name(&s, root, "name", p->name, e) ||
-        read_name(&s, root, "modelopt_config", p->modelopt_config, e) ||
-        read_name(&s, root, "recipe_name", p->recipe_name, e) || read_quantizer(s, root, true, &p->weight, e) ||
-        read_quantizer(s, root, false, &p->activation, e))
+                       yml_where(root, at));
+    if (check_keys("", root, known, sizeof known / sizeof *known, e) || read_name("", root, "name", p->name, e) ||
+        read_name("", root, "modelopt_config", p->modelopt_config, e) ||
+        read_name("", root, "recipe_name", p->recipe_name, e) || read_quantizer(root, true, &p->weight, e) ||
+        read_quantizer(root, false, &p->activation, e))
         return -1;
     if (p->weight.format == QF_NONE && p->activation.format == QF_NONE)
-        return err_set(e, ERR_CONFIG, "%s:%d: neither weight nor activation is quantized: there is nothing to measure",
-                       file, root->line);
+        return err_set(e, ERR_CONFIG, "%s: neither weight nor activation is quantized: there is nothing to measure",
+                       yml_where(root, at));
     return 0;
 }
 
@@ -157,7 +173,7 @@ int pair_parse(struct pair *p, const char *data, size_t n, const char *name, str
     struct yml_node root;
     if (yml_parse(&root, data, n, name, e))
         return -1;
-    const int rc = read_pair(p, &root, name, e);
+    const int rc = pair_read(p, &root, e);
     yml_free(&root);
     return rc;
 }
@@ -168,7 +184,7 @@ int pair_load(struct pair *p, const char *path, struct err *e)
     struct yml_node root;
     if (yml_load(&root, path, e))
         return -1;
-    const int rc = read_pair(p, &root, path, e);
+    const int rc = pair_read(p, &root, e);
     yml_free(&root);
     return rc;
 }

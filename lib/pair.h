@@ -15,6 +15,10 @@
 
 #include "err.h"
 #include "quantizer.h"
+#include "yml.h"
+
+/* What the reference calls a configuration that equals none of its presets. */
+#define PAIR_CUSTOM "CUSTOM_0"
 
 struct pair {
     char name[64], modelopt_config[64], recipe_name[64]; /* letters, digits, '_', '-' and '.' only */
@@ -25,6 +29,8 @@ struct pair {
 int pair_load(struct pair *p, const char *path, struct err *e) MUST_CHECK;
 /* The same from n bytes of memory; `name` is for messages. */
 int pair_parse(struct pair *p, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;
+/* The same from a tree, which may have been merged from a file and overrides: a key that is null is left out. */
+int pair_read(struct pair *p, const struct yml_node *root, struct err *e) MUST_CHECK;
 /* Write as YAML that pair_load reads back, every line indented by `indent` blanks. Equal pairs give equal bytes. */
 void pair_print(const struct pair *p, FILE *f, int indent);
 /* The smaller of weight and activation bits: what the reference's effective bits count. */

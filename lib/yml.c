@@ -139,7 +139,8 @@ static int read_items(struct reader *r, int depth, struct yml_node *n, struct er
         if (!rc && !end) {
             n->item = xgrow(n->item, &cap, n->n + 1, sizeof *n->item);
             struct yml_node *item = &n->item[n->n++];
-            *item = (struct yml_node){.key = key, .line = (int)at.line + 1, .column = (int)at.column + 1};
+            *item = (struct yml_node){
+                .key = key, .source = r->name, .line = (int)at.line + 1, .column = (int)at.column + 1};
             rc = read_node(r, &ev, depth, item, e);
         }
         yaml_event_delete(&ev);
@@ -193,7 +194,7 @@ static int read_document(struct reader *r, struct yml_node *root, struct err *e)
 
 int yml_parse(struct yml_node *root, const char *data, size_t n, const char *name, struct err *e)
 {
-    *root = (struct yml_node){.kind = YML_SCALAR, .line = 1, .column = 1, .plain = true};
+    *root = (struct yml_node){.kind = YML_SCALAR, .source = name, .line = 1, .column = 1, .plain = true};
     struct reader r = {.name = name, .data = data, .size = n};
     int rc = -1;
     if (n > YML_MAX_SIZE)
@@ -241,6 +242,15 @@ const struct yml_node *yml_find(const struct yml_node *mapping, const char *key)
         if (mapping->item[i].key && !strcmp(mapping->item[i].key, key))
             return &mapping->item[i];
     return NULL;
+}
+
+const char *yml_where(const struct yml_node *n, char buf[YML_WHERE])
+{
+    if (n->line)
+        snprintf(buf, YML_WHERE, "%s:%d", n->source, n->line);
+    else
+        snprintf(buf, YML_WHERE, "%s", n->source);
+    return buf;
 }
 
 /* ---- types of scalars ---- */

@@ -21,22 +21,26 @@ enum yml_kind { YML_SCALAR, YML_SEQUENCE, YML_MAPPING };
 struct yml_node {
     enum yml_kind kind;
     char *key;        /* in the mapping that holds this node; NULL in a sequence and at the root */
-    int line, column; /* from 1; of the key where there is one */
+    const char *source; /* what messages call the text it stands in: the `name` given to the parser */
+    int line, column;   /* from 1; of the key where there is one; line 0 where the source is a single line */
     char *text;       /* scalar: UTF-8 without NUL; else NULL */
     bool plain;       /* scalar: not quoted, so that 12, true and null are not strings */
     struct yml_node *item; /* sequence, mapping: the n nodes in file order */
     size_t n;
 };
 
-/* Parse a file, or n bytes of memory; `name` is for messages. ERR_CONFIG ("NAME:LINE:COLUMN: one sentence"), ERR_LIMIT
- * above a limit, ERR_IO. A file with nothing but comments is a plain empty scalar, that is null. yml_free frees the
- * contents of *root, also of a zeroed one. On failure *root is zeroed. */
+/* Parse a file, or n bytes of memory; `name` is for messages and must outlive the tree. ERR_CONFIG
+ * ("NAME:LINE:COLUMN: one sentence"), ERR_LIMIT above a limit, ERR_IO. A file with nothing but comments is a plain
+ * empty scalar, that is null. yml_free frees the contents of *root, also of a zeroed one. On failure *root is zeroed. */
 int yml_load(struct yml_node *root, const char *path, struct err *e) MUST_CHECK;
 int yml_parse(struct yml_node *root, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;
 void yml_free(struct yml_node *root);
 
 /* The node of that key in a mapping, or NULL. */
 const struct yml_node *yml_find(const struct yml_node *mapping, const char *key);
+/* Where the node stands, for messages: "SOURCE:LINE", or SOURCE for a single line. Returns buf. */
+enum { YML_WHERE = 1024 };
+const char *yml_where(const struct yml_node *n, char buf[YML_WHERE]);
 
 /* Is the node a scalar of this type, and which value has it? *out is written only where the answer is true.
  * Whole numbers are decimal, hexadecimal (0x) or octal (0o) and fit into int64; reals are finite, whole numbers
