@@ -1,7 +1,7 @@
-/* config - the values of one run: defaults, then files, then overrides; and what the stages see of them.
+/* config - the configuration of one run: the value of every key, the pair that is run, and what the stages see of them.
  *
  * Values are kept as canonical text (config_schema.h), so "8" and "8.0" for a real number are the same configuration
- * and the same files come out. Which files are read is config_compose.h. */
+ * and the same files come out. Which files it is made of is config_compose.h. */
 #ifndef CONFIG_H
 #define CONFIG_H
 #include <stdio.h>
@@ -11,31 +11,15 @@
 #include "pair.h"
 
 struct config {
-    char *value[CFG_COUNT]; /* canonical text, NULL is null */
-    struct pair pair;
+    char *value[CFG_COUNT]; /* canonical text, NULL is null; quant_pair.* before the granularity is merged onto it */
+    struct pair pair;       /* merged: what is run */
 };
 
-/* The defaults of the schema, no pair. config_free also takes a zeroed one. */
-void config_init(struct config *c);
+/* From a composed tree, whose references are replaced (config_resolve.h). A pair whose quantizers are no longer those
+ * of `base`, its file, loses the names the reference has for it. base may be NULL. config_free frees, also on failure
+ * and also a zeroed one. ERR_CONFIG where a value or a combination is refused. */
+int config_of_tree(struct config *c, struct yml_node *tree, const struct yml_node *base, struct err *e) MUST_CHECK;
 void config_free(struct config *c);
-
-/* Values of one group from a file (conf/GROUP/NAME.yaml), whose top level is a mapping of the group's keys, or empty.
- * ERR_CONFIG with file, line and the nearest known key; also ERR_LIMIT, ERR_IO. */
-int config_read(struct config *c, const char *group, const char *path, struct err *e) MUST_CHECK;
-/* The same from n bytes of memory; `name` is for messages. */
-int config_parse(struct config *c, const char *group, const char *data, size_t n, const char *name,
-                 struct err *e) MUST_CHECK;
-
-/* Overrides: "group.key=value ..." separated by blanks. In a value '...' is literal, "..." knows \" and \\; what is
- * quoted is a string whatever it looks like; null is null; [..] and {..} are YAML and may hold blanks. Text keys take
- * any unquoted text. ERR_CONFIG with the override's own text. */
-int config_override(struct config *c, const char *overrides, struct err *e) MUST_CHECK;
-/* One value as the text of a command-line option; `where` names the option for messages. */
-int config_set(struct config *c, enum config_id id, const char *text, const char *where, struct err *e) MUST_CHECK;
-/* The pair, and with it quant_pair.name. */
-void config_set_pair(struct config *c, const struct pair *p);
-/* Fill what is derived from other values where it is null: dataset.size, output_layout.scheme. */
-void config_derive(struct config *c);
 
 /* composed-config.yaml: every key with its value, in schema order. Equal configurations give equal bytes. */
 void config_print(const struct config *c, FILE *f);

@@ -4,81 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "granularity.h"
 #include "mem.h"
 #include "nearest.h"
 
-const char *const config_stages[] = {"extract-lm", "calib-pack",    "autoquant-score",
-                                     "manifest",   "recipe-search", "report-md",       NULL};
-
-const struct config_key config_schema[CFG_COUNT] = {
-    [CFG_MODEL_NAME] = {.group = "model", .name = "name", .type = CFG_NAME,
-        .help = "what directories and reports call the model",
-        .use = {{"extract-lm", "--name="}}},
-    [CFG_MODEL_PATH] = {.group = "model", .name = "path", .type = CFG_PATH,
-        .help = "Hugging Face directory with config.json, tokenizer.json and *.safetensors",
-        .use = {{"extract-lm", ""}, {"calib-pack", "--model="}, {"manifest", "--model-id="}}},
-    [CFG_DATASET_NAME] = {.group = "dataset", .name = "name", .type = CFG_NAME,
-        .help = "what reports call the captions",
-        .use = {{"manifest", "--dataset-name="}}},
-    [CFG_DATASET_CAPTIONS] = {.group = "dataset", .name = "captions", .type = CFG_PATH,
-        .help = "text file, UTF-8, one caption per line",
-        .use = {{"calib-pack", ""}, {"manifest", "--captions="}}},
-    [CFG_DATASET_ROOT] = {.group = "dataset", .name = "root", .type = CFG_PATH, .nullable = true,
-        .help = "directory the captions were taken from; only recorded",
-        .use = {{"manifest", "--dataset-root="}}},
-    [CFG_DATASET_SIZE] = {.group = "dataset", .name = "size", .type = CFG_NAME, .nullable = true,
-        .help = "what results call max_samples; null: small, medium, large for 16, 128, 512, else the number",
-        .use = {{"manifest", "--dataset-size="}}},
-    [CFG_DATASET_MAX_SAMPLES] = {.group = "dataset", .name = "max_samples", .type = CFG_INT, .initial = "128",
-        .min = 1, .max = 1e6, .unit = "captions",
-        .help = "calibrate on the first this many (CALIB_N)",
-        .use = {{"calib-pack", "--max-samples="}, {"manifest", "--max-samples="}}},
-    [CFG_DATASET_SEQ_LEN] = {.group = "dataset", .name = "seq_len", .type = CFG_INT, .initial = "512",
-        .min = 2, .max = 262144, .unit = "tokens",
-        .help = "longer captions are cut, shorter ones count as padded to it",
-        .use = {{"calib-pack", "--seq-len="}}},
-    [CFG_DATASET_ALLOW_SHORT] = {.group = "dataset", .name = "allow_short", .type = CFG_BOOL, .initial = "false",
-        .help = "go on where there are fewer captions than max_samples",
-        .use = {{"calib-pack", "--allow-short"}}},
-    [CFG_QUANT_PAIR_NAME] = {.group = "quant_pair", .name = "name", .type = CFG_NAME,
-        .help = "weight and activation quantizers, from the pair's file", .chosen_by = "--pair (PAIR=...)"},
-    [CFG_QUANT_GRANULARITY_NAME] = {.group = "quant_granularity", .name = "name", .type = CFG_CHOICE,
-        .initial = "default", .choice = {"default"},
-        .help = "which scales replace those of the pair; default: none",
-        .chosen_by = "--granularity (GRANULARITY=...)",
-        .use = {{"autoquant-score", "--granularity="}}},
-    [CFG_AUTOQUANT_METHOD] = {.group = "autoquant", .name = "method", .type = CFG_CHOICE, .initial = "gradient",
-        .choice = {"gradient"},
-        .help = "how sensitivity is measured"},
-    [CFG_AUTOQUANT_DTYPE] = {.group = "autoquant", .name = "dtype", .type = CFG_CHOICE, .initial = "bf16",
-        .choice = {"bf16", "fp32"},
-        .help = "arithmetic of the model: rounded as the reference does, or not at all",
-        .use = {{"autoquant-score", "--dtype="}}},
-    [CFG_AUTOQUANT_PADDING] = {.group = "autoquant", .name = "padding", .type = CFG_CHOICE, .initial = "reference",
-        .choice = {"reference", "none"},
-        .help = "count the left padding as the reference does, or real tokens only",
-        .use = {{"calib-pack", "--padding="}, {"autoquant-score", "--padding="}}},
-    [CFG_AUTOQUANT_BATCH_SIZE] = {.group = "autoquant", .name = "batch_size", .type = CFG_INT, .initial = "8",
-        .min = 1, .max = 1024, .unit = "captions",
-        .help = "sequences that share one loss",
-        .use = {{"calib-pack", "--batch="}}},
-    [CFG_AUTOQUANT_SCORE_SIZE] = {.group = "autoquant", .name = "score_size", .type = CFG_INT, .initial = "128",
-        .min = 1, .max = 1e6, .unit = "captions",
-        .help = "score the first this many, in whole batches",
-        .use = {{"autoquant-score", "--score-size="}, {"manifest", "--score-size="}}},
-    [CFG_AUTOQUANT_BLOCK] = {.group = "autoquant", .name = "block", .type = CFG_INT, .initial = "8",
-        .min = 1, .max = 1024, .unit = "batches",
-        .help = "batches that share their matrix products",
-        .use = {{"autoquant-score", "--block="}}},
-    [CFG_AUTOQUANT_EFFECTIVE_BITS] = {.group = "autoquant", .name = "effective_bits", .type = CFG_REAL,
-        .initial = "8.0",
-        .min = 1, .max = 16, .unit = "bits/weight",
-        .help = "budget of the recipe search (BITS)",
-        .use = {{"manifest", "--bits="}, {"recipe-search", "--bits="}}},
-    [CFG_OUTPUT_LAYOUT_SCHEME] = {.group = "output_layout", .name = "scheme", .type = CFG_NAME, .nullable = true,
-        .help = "title and file name of the manifest; null: w<format>_a<format>_autoquant_lm",
-        .use = {{"manifest", "--scheme="}}},
-};
+int config_group(const char *name)
+{
+    int g = 0;
+    while (g < CONFIG_GROUPS && strcmp(config_groups[g], name))
+        g++;
+    return g;
+}
 
 char *config_full_name(enum config_id id)
 {
@@ -91,6 +27,21 @@ enum config_id config_find(const char *group, const char *name)
     while (id < CFG_COUNT && (strcmp(config_schema[id].group, group) || strcmp(config_schema[id].name, name)))
         id++;
     return (enum config_id)id;
+}
+
+bool config_is_mapping(const char *group, const char *name)
+{
+    const size_t n = strlen(name);
+    for (int id = 0; id < CFG_COUNT; id++)
+        if (!strcmp(config_schema[id].group, group) && !strncmp(config_schema[id].name, name, n) &&
+            config_schema[id].name[n] == '.')
+            return true;
+    return false;
+}
+
+bool config_is_text(enum config_id id)
+{
+    return config_schema[id].type == CFG_NAME || config_schema[id].type == CFG_PATH;
 }
 
 /* ---- values ---- */
@@ -108,23 +59,26 @@ static char *wanted(const struct config_key *k)
     case CFG_CHOICE: {
         char *s = xstrdup(k->choice[0]);
         for (int i = 1; i < CONFIG_MAX_CHOICES && k->choice[i]; i++) {
-            char *longer = xasprintf("%s or %s", s, k->choice[i]);
+            const bool last = i + 1 == CONFIG_MAX_CHOICES || !k->choice[i + 1];
+            char *longer = xasprintf("%s%s%s", s, last && !k->nullable ? " or " : ", ", k->choice[i]);
             free(s);
             s = longer;
         }
-        return s;
+        char *all = xasprintf("%s%s", s, k->nullable ? " or null" : "");
+        free(s);
+        return all;
     }
+    case CFG_OVERLAY: return xasprintf("a mapping of quantizer attributes%s", null);
     }
     BUG("type %d", (int)k->type);
 }
 
 static bool is_one_line(const char *s)
 {
-    enum { LONGEST = 4095 };
     for (const char *p = s; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return false;
-    return *s && strlen(s) <= LONGEST && yml_is_utf8(s);
+    return *s && strlen(s) <= CONFIG_LONGEST && yml_is_utf8(s);
 }
 
 /* NULL where the node is no value of the key. */
@@ -154,40 +108,100 @@ static char *canonical(const struct config_key *k, const struct yml_node *n)
                 if (!strcmp(s, k->choice[c]))
                     return xstrdup(s);
         return NULL;
+    case CFG_OVERLAY: break; /* config_check reads it: it has errors of its own */
     }
     BUG("type %d", (int)k->type);
 }
 
-int config_check(enum config_id id, const struct yml_node *n, const char *where, char **text, struct err *e)
+int config_check(enum config_id id, const struct yml_node *n, char **text, struct err *e)
 {
     const struct config_key *k = &config_schema[id];
     *text = NULL;
     if (k->nullable && yml_is_null(n))
         return 0;
+    if (k->type == CFG_OVERLAY) {
+        struct granularity g;
+        if (granularity_read(&g, n, e))
+            return -1;
+        *text = granularity_json(&g);
+        return 0;
+    }
     *text = canonical(k, n);
     if (*text)
         return 0;
-    char *want = wanted(k), got[256];
-    err_set(e, ERR_CONFIG, "%s: %s.%s must be %s, not %s", where, k->group, k->name, want,
+    char *want = wanted(k), got[256], where[YML_WHERE];
+    err_set(e, ERR_CONFIG, "%s: %s.%s must be %s, not %s", yml_where(n, where), k->group, k->name, want,
             yml_describe(n, got, sizeof got));
     free(want);
     return -1;
 }
 
+int config_refuse_group(const char *group, const char *where, struct err *e)
+{
+    const char *near = nearest_word(group, config_groups, CONFIG_GROUPS);
+    if (near)
+        return err_set(e, ERR_CONFIG, "%s: unknown group '%s'; did you mean '%s'?", where, group, near);
+    return err_set(e, ERR_CONFIG, "%s: unknown group '%s'; compose-config --help-keys lists them", where, group);
+}
+
 int config_refuse_key(const char *group, const char *name, const char *where, struct err *e)
 {
-    char *known[CFG_COUNT], *key = xasprintf("%s.%s", group, name);
-    for (int id = 0; id < CFG_COUNT; id++)
-        known[id] = config_full_name((enum config_id)id);
-    const char *near = nearest_word(key, (const char *const *)known, CFG_COUNT);
+    char *known[2 * CFG_COUNT], *key = xasprintf("%s.%s", group, name);
+    size_t n = 0;
+    for (int id = 0; id < CFG_COUNT; id++) {
+        known[n++] = config_full_name((enum config_id)id);
+        const char *dot = strchr(config_schema[id].name, '.');
+        if (dot) /* the mapping too */
+            known[n++] = xasprintf("%s.%.*s", config_schema[id].group, (int)(dot - config_schema[id].name),
+                                   config_schema[id].name);
+    }
+    const char *near = nearest_word(key, (const char *const *)known, n);
     if (near)
         err_set(e, ERR_CONFIG, "%s: unknown key '%s'; did you mean '%s'?", where, key, near);
     else
         err_set(e, ERR_CONFIG, "%s: unknown key '%s'; compose-config --help-keys lists the keys", where, key);
-    for (int id = 0; id < CFG_COUNT; id++)
-        free(known[id]);
+    for (size_t i = 0; i < n; i++)
+        free(known[i]);
     free(key);
     return -1;
+}
+
+static int check_items(const char *group, const char *prefix, const struct yml_node *map, struct err *e)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        const struct yml_node *n = &map->item[i];
+        char *name = xasprintf("%s%s", prefix, n->key), *text = NULL, where[YML_WHERE];
+        const enum config_id id = config_find(group, name);
+        int rc = 0;
+        if (id < CFG_COUNT) {
+            if (config_schema[id].type != CFG_OVERLAY && !(n->text && strstr(n->text, "${")))
+                rc = config_check(id, n, &text, e);
+        } else if (!config_is_mapping(group, name))
+            rc = config_refuse_key(group, name, yml_where(n, where), e);
+        else if (n->kind != YML_MAPPING) {
+            char got[256];
+            rc = err_set(e, ERR_CONFIG, "%s: %s.%s must be a mapping of keys, not %s", yml_where(n, where), group, name,
+                         yml_describe(n, got, sizeof got));
+        } else {
+            char *deeper = xasprintf("%s.", name);
+            rc = check_items(group, deeper, n, e);
+            free(deeper);
+        }
+        free(text);
+        free(name);
+        if (rc)
+            return -1;
+    }
+    return 0;
+}
+
+int config_check_group(const char *group, const struct yml_node *map, struct err *e)
+{
+    char where[YML_WHERE];
+    if (map->kind != YML_MAPPING)
+        return err_set(e, ERR_CONFIG, "%s: the keys of %s are expected here, such as 'name: value'",
+                       yml_where(map, where), group);
+    return check_items(group, "", map, e);
 }
 
 /* ---- printing ---- */
@@ -196,14 +210,14 @@ void config_print_value(enum config_id id, const char *text, FILE *f)
 {
     const enum config_type t = config_schema[id].type;
     if (!text)
-        fputs("null", f);
-    else if (t == CFG_INT || t == CFG_REAL || t == CFG_BOOL)
+        fputs(t == CFG_OVERLAY ? "{}" : "null", f);
+    else if (t == CFG_INT || t == CFG_REAL || t == CFG_BOOL || t == CFG_OVERLAY)
         fputs(text, f);
     else
         yml_put_string(f, text);
 }
 
-enum { HELP_INDENT = 31 };
+enum { HELP_INDENT = 6 };
 
 static void print_uses(const struct config_key *k, FILE *f)
 {
@@ -215,18 +229,22 @@ static void print_uses(const struct config_key *k, FILE *f)
         const int n = (int)strcspn(k->use[u].option, "=");
         fprintf(f, "%s%s%.*s", k->use[u].stage, n ? " " : "", n, k->use[u].option);
     }
+    if (k->file)
+        fprintf(f, "\n%*sread by autoquant-score in %s", HELP_INDENT, "", k->file);
 }
 
 void config_print_schema(FILE *f)
 {
     const char *group = "";
+    fputs("Keys are set in conf/GROUP/NAME.yaml, in a preset under the name of the group, or by --set 'group.key=value'\n"
+          "(SET=\"group.key=value ...\"). The default stands in brackets.\n", f);
     for (int id = 0; id < CFG_COUNT; id++) {
         const struct config_key *k = &config_schema[id];
         if (strcmp(group, k->group))
-            fprintf(f, "%s%s\n", id ? "\n" : "", k->group);
+            fprintf(f, "\n%s\n", k->group);
         group = k->group;
         char *key = config_full_name((enum config_id)id), *want = wanted(k);
-        fprintf(f, "  %-28s %s\n%*s%s", key, k->help, HELP_INDENT, "", want);
+        fprintf(f, "  %s\n%*s%s\n%*s%s", key, HELP_INDENT, "", k->help, HELP_INDENT, "", want);
         if (k->unit)
             fprintf(f, "; in %s", k->unit);
         if (k->initial)

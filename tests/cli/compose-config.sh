@@ -118,8 +118,8 @@ bad 2 "no dataset 'none.txt': conf/dataset/none.txt.yaml does not exist and it i
     --dataset none.txt --print
 bad 2 "no quant_granularity 'w_group7'" 'unknown granularity' --granularity w_group7 --print
 bad 2 "no preset 'x'" 'unknown preset' --preset x --print
-bad 2 "no preset 'default': $tmp/none/preset/default.yaml does not exist" 'no configuration directory' \
-    --conf "$tmp/none" --print
+bad 2 "no preset 'default': $tmp/none/preset/default.yaml does not exist and it is not a file" \
+    'no configuration directory' --conf "$tmp/none" --print
 bad 2 "--calib-n: dataset.max_samples must be a whole number from 1 to 1000000, not '12x'" 'calib-n' --calib-n 12x \
     --print
 bad 2 "override 'autoquant.dtpye=fp32': unknown key 'autoquant.dtpye'; did you mean 'autoquant.dtype'?" 'override' \
@@ -134,22 +134,139 @@ bad 2 "$tmp/d.yaml:2: unknown key 'dataset.typ'" 'unknown key in a file' --datas
 : >"$tmp/file"
 bad 1 'cannot write' 'an output directory that is a file' -o "$tmp/file"
 
-preset() { # NAME MESSAGE TEXT
-    rm -rf "$tmp/conf" && cp -r conf "$tmp/conf" && printf '%b' "$3" >"$tmp/conf/preset/default.yaml"
+
+# ---- presets
+conf() { rm -rf "$tmp/conf" && cp -r conf "$tmp/conf"; }
+# preset NAME TEXT: write that preset file of $tmp/conf
+preset() { printf '%b' "$2" >"$tmp/conf/preset/$1.yaml"; }
+bad_preset() { # NAME MESSAGE TEXT
+    conf && preset default "$3"
     bad 2 "$2" "preset: $1" --conf "$tmp/conf" --print
 }
-preset 'no list' "default.yaml:1: a preset has one key, 'defaults'" 'model: x\n'
-preset 'unknown group' "default.yaml:2: unknown group 'modle'; did you mean 'model'?" 'defaults:\n  - modle: x\n'
-preset 'group twice' "default.yaml:3: 'model' is already in the list" 'defaults:\n  - model: a\n  - model: b\n'
-preset 'entry of two' "an entry of 'defaults' is 'group: name'" 'defaults:\n  - {model: a, dataset: b}\n'
-preset 'no pair' "preset 'default' names no quant_pair, and no option does" 'defaults:\n  - model: tiny_qwen3_vl\n'
-preset 'unknown file' "no autoquant 'fast'" 'defaults:\n  - autoquant: fast\n'
+bad_preset 'a list' "default.yaml:1: a preset has a list 'defaults' and groups with values" '[model]\n'
+bad_preset 'defaults that are no list' "default.yaml:1: 'defaults' is a list of" 'defaults: {model: x}\n'
+bad_preset 'unknown group' "default.yaml:2: unknown group 'modle'; did you mean 'model'?" 'defaults:\n  - modle: x\n'
+bad_preset 'unknown group with values' "default.yaml:1: unknown group 'autoqant'; did you mean 'autoquant'?" \
+    'autoqant: {dtype: fp32}\n'
+bad_preset 'unknown key of its own' "default.yaml:2: unknown key 'autoquant.dtpye'; did you mean 'autoquant.dtype'?" \
+    'autoquant:\n  dtpye: fp32\n'
+bad_preset 'wrong type of its own' "default.yaml:2: autoquant.block must be a whole number from 1 to 1024, not 'x'" \
+    'autoquant:\n  block: x\n'
+bad_preset 'group twice' "default.yaml:2 chooses the model already; to choose anew write 'override model: b'" \
+    'defaults:\n  - model: a\n  - model: b\n'
+bad_preset 'nothing to override' "default.yaml:2: nothing before this chooses a model: leave 'override' out" \
+    'defaults:\n  - override model: a\n'
+bad_preset 'entry of two' "an entry of 'defaults' is 'group: name'" 'defaults:\n  - {model: a, dataset: b}\n'
+bad_preset 'a number for a name' "default.yaml:2: model must be the name of a file or null, not '12'" \
+    'defaults:\n  - model: 12\n'
+bad_preset '_self_ twice' 'default.yaml:3: _self_ stands in the list twice' 'defaults:\n  - _self_\n  - _self_\n'
+bad_preset 'no pair' 'no pair is chosen: give --pair' 'defaults:\n  - model: tiny_qwen3_vl\n'
+bad_preset 'unknown file' "default.yaml:2: no autoquant 'fast'" 'defaults:\n  - autoquant: fast\n'
+bad_preset 'unknown preset in the list' "default.yaml:2: no preset 'defalt'" 'defaults:\n  - preset: defalt\n'
+bad_preset 'itself' 'default.yaml:2: the presets go in a circle: default -> default' 'defaults:\n  - preset: default\n'
+conf && preset default 'defaults:\n  - preset: a\n' && preset a 'defaults:\n  - preset: b\n' &&
+    preset b 'defaults:\n  - preset: a\n'
+bad 2 'conf/preset/b.yaml:2: the presets go in a circle: a -> b -> a' 'presets in a circle' --conf "$tmp/conf" --print
+conf && preset default 'defaults:\n  - preset: a\n  - preset: a\n' && preset a '{}'
+bad 2 "default.yaml:3: preset 'a' is already part of the list" 'a preset twice' --conf "$tmp/conf" --print
+
+conf && cp conf/preset/default.yaml "$tmp/conf/preset/base.yaml"
+echo 'dtype: fp32' >"$tmp/conf/autoquant/fast.yaml"
+preset fast 'defaults:
+  - preset: base
+  - override quant_pair: int8_int8
+  - override autoquant: fast
+  - override output_layout: null
+dataset: {size: "${quant_pair.name}-${dataset.max_samples}"}
+autoquant: {block: 4}\n'
+good 'a preset on top of another' --conf "$tmp/conf" --preset fast --print
+for line in '  name: int8_int8' '  dtype: fp32' '  block: 4' '  size: int8_int8-128' '  name: tiny_qwen3_vl'; do
+    holds "$tmp/out" "$line" "it holds '$line'"
+done
+good 'options and overrides on top of it' --conf "$tmp/conf" --preset fast --pair fp8_fp8 --calib-n 16 \
+    --set 'autoquant=default autoquant.block=2' --print
+for line in '  name: fp8_fp8' '  dtype: bf16' '  block: 2' '  size: fp8_fp8-16'; do
+    holds "$tmp/out" "$line" "it holds '$line'"
+done
+echo 'block: 2' >"$tmp/conf/autoquant/fast.yaml"
+good 'values of a preset win over its files' --conf "$tmp/conf" --preset fast --print
+holds "$tmp/out" '  block: 4' 'at the end by default'
+preset fast 'defaults:
+  - _self_
+  - preset: base
+  - override autoquant: fast
+autoquant: {block: 4, dtype: fp32}\n'
+good '_self_ in front' --conf "$tmp/conf" --preset fast --print
+holds "$tmp/out" '  block: 2' 'lets the files win'
+holds "$tmp/out" '  dtype: fp32' 'where they say something'
+good 'a preset file of one'"'"'s own' --conf "$tmp/conf" --preset "$tmp/conf/preset/fast.yaml" --print
+printf 'name: mine\nquant_cfg_overrides:\n  "*weight_quantizer": {axis: 1}\n' >"$tmp/my overlay.yaml"
+good 'an overlay of one'"'"'s own' --pair int8_fp16 --granularity "$tmp/my overlay.yaml" --print
+holds "$tmp/out" '  weight: {format: int8, granularity: in_channel, dynamic: false}' 'is merged onto the pair'
+
+# ---- references: in files and overrides, never in the paths of options
+awkward="\$x \${model.name} it's \"#1\""
+mkdir -p "$tmp/$awkward" && echo '{}' >"$tmp/$awkward/config.json" && echo caption >"$tmp/$awkward.txt"
+good 'paths that look like references' --model "$tmp/$awkward" --dataset "$tmp/$awkward.txt" -o "$tmp/ref" \
+    --set 'dataset.root=${model.path}'
+holds "$tmp/ref/args/extract-lm" "$tmp/$awkward" 'the model path is as given'
+holds "$tmp/ref/args/extract-lm" "--name=$awkward" 'its name too'
+holds "$tmp/ref/args/calib-pack" "$tmp/$awkward.txt" 'the captions path is as given'
+holds "$tmp/ref/args/manifest" "--dataset-root=$tmp/$awkward" 'a reference to it gives it as it is'
+bad 2 'dataset.captions must be a path on one line' 'a line break in a path' --dataset "$(
+    printf caption >"$tmp/a
+b" && echo "$tmp/a
+b")" --print
+bad 2 "no model 'a?b'" 'a line break in a name' --model 'a
+b' --print
+
+# ---- granularities
+good 'an overlay' --pair int8_int8 --granularity w_group64 -o "$tmp/gran"
+holds "$tmp/gran/pair.yaml" 'weight: {format: int8, granularity: block, block: 64, dynamic: false}' \
+    'pair.yaml is merged'
+holds "$tmp/gran/pair.yaml" 'recipe_name: CUSTOM_0' 'and named as the reference names it'
+holds "$tmp/gran/composed-config.yaml" '  quant_cfg_overrides: {"*weight_quantizer": {"block_sizes": {"-1": 64}}}' \
+    'composed-config.yaml shows the overlay'
+holds "$tmp/gran/args/manifest" '--overrides={"*weight_quantizer": {"block_sizes": {"-1": 64}}}' 'the manifest gets it'
+holds "$tmp/gran/args/autoquant-score" '--granularity=w_group64' 'the scores get its name'
+bad 2 "granularity 'w_group64' on pair 'mxfp4_fp8': weight: mxfp4 weights have blocks of 32, not 64" \
+    'what cannot be run' --pair mxfp4_fp8 --granularity w_group64 --print
+
+# ---- cells
+good 'cells' --calib-n 16 --pair fp4_fp8 -o "$tmp/one"
+good 'cells' --cell "fp4_fp8,default,16=$tmp/cells/a" --cell "int8_int8,w_group64,128=$tmp/cells/b, c=d"
+diff -r "$tmp/one" "$tmp/cells/a" >"$tmp/err" 2>&1
+report $? 'a cell is what the options give'
+diff -r "$tmp/gran" "$tmp/cells/b, c=d" >"$tmp/err" 2>&1
+report $? 'another cell too, in a directory with blank, comma and equals sign'
+identity "$tmp/cells" >"$tmp/before"
+good 'cells again' --cell "fp4_fp8,default,16=$tmp/cells/a" --cell "int8_int8,w_group64,128=$tmp/cells/b, c=d"
+identity "$tmp/cells" | cmp -s - "$tmp/before"
+report $? 'untouched'
+cp conf/quant_pair/fp8_fp8.yaml "$tmp/a=1,b.yaml"
+good 'a pair file with comma and equals sign' --cell "$tmp/a=1,b.yaml,default,16=$tmp/cells/c"
+rm -rf "$tmp/cells"
+bad 2 "cell fp4_fp8,w_per_tensor,16: granularity 'w_per_tensor' on pair 'fp4_fp8': weight: fp4 weights need block" \
+    'one cell that cannot be run' --cell "fp8_fp8,default,16=$tmp/cells/a" --cell "fp4_fp8,w_per_tensor,16=$tmp/cells/b"
+[ ! -e "$tmp/cells" ]
+report $? 'nothing is written then'
+bad 2 "two cells go to '$tmp/x'" 'two cells in one directory' --cell "fp8_fp8,default,16=$tmp/x" \
+    --cell "fp4_fp8,default,16=$tmp/x"
+for cell in fp8_fp8,default,16 fp8_fp8,16=x fp8_fp8,default,=x fp8_fp8,default,1x=x ,default,16=x fp8_fp8,,16=x \
+    fp8_fp8,default,16=; do
+    bad 2 "--cell wants PAIR,GRANULARITY,N=DIR, not '$cell'" "cell '$cell'" --cell "$cell"
+done
+bad 2 'cell fp8_fp8,default,0: --calib-n: dataset.max_samples must be a whole number from 1' 'no captions' \
+    --cell "fp8_fp8,default,0=$tmp/x"
+bad 2 '--cell names pair, granularity' 'cells and a pair' --pair fp8_fp8 --cell "fp8_fp8,default,16=$tmp/x"
+bad 2 "override 'dataset.max_samples=3': dataset.max_samples is given by --calib-n" 'cells and their size again' \
+    --set dataset.max_samples=3 --cell "fp8_fp8,default,16=$tmp/x"
 
 # ---- nothing is touched without need
 good 'first run' -o "$tmp/run"
 identity "$tmp/run" >"$tmp/before"
-[ "$(wc -l <"$tmp/before")" = 8 ]
-report $? 'eight files'
+[ "$(wc -l <"$tmp/before")" = 7 ]
+report $? 'seven files'
 cmp -s "$tmp/defaults" "$tmp/run/composed-config.yaml"
 report $? '--print prints composed-config.yaml'
 same() { # NAME ARGS...
@@ -167,6 +284,16 @@ for f in "$tmp"/conf/*/*.yaml; do
     sed -i '1i # another comment' "$f" && sed -i 's/ *#.*//; s/^batch_size: 8$/batch_size:   0x8/' "$f"
 done
 same 'comments and spelling of the files' --conf "$tmp/conf"
+for f in "$tmp"/conf/autoquant/default.yaml "$tmp"/conf/quant_pair/fp4_fp8.yaml; do
+    tac "$f" >"$tmp/x" && cp "$tmp/x" "$f"
+done
+{
+    grep -v ' - ' "$tmp/conf/preset/default.yaml"
+    grep ' - ' "$tmp/conf/preset/default.yaml" | tac
+} >"$tmp/x" && cp "$tmp/x" "$tmp/conf/preset/default.yaml"
+same 'order of keys and of the list' --conf "$tmp/conf"
+rm "$tmp"/conf/autoquant/default.yaml && : >"$tmp/conf/autoquant/default.yaml"
+same 'defaults left out' --conf "$tmp/conf"
 
 # changed ARGS... : prints the files that a run with ARGS changes
 changed() {
@@ -180,6 +307,9 @@ report $? 'the budget concerns manifest and search only'
 report $? 'the length concerns calib-pack only'
 [ "$(changed --set autoquant.block=4)" = 'args/autoquant-score composed-config.yaml ' ]
 report $? 'the block concerns autoquant-score only'
+[ "$(changed --pair int8_int8 --granularity w_per_out_channel)" = \
+    'args/autoquant-score args/manifest composed-config.yaml pair.yaml ' ]
+report $? 'the granularity concerns pair.yaml, scores and manifest'
 [ "$(changed --pair fp8_fp8)" = 'args/manifest composed-config.yaml pair.yaml ' ]
 report $? 'the pair concerns pair.yaml and the manifest'
 [ -z "$(find "$tmp/run" -name '*.tmp')" ]
