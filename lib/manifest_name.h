@@ -18,7 +18,8 @@ struct manifest_name {
 };
 
 /* ERR_CONFIG where the pair does not follow, or follows differently from scheme and configuration: `pair` (NULL: not
- * given) then decides; also where `pair` is not the one that a manifest of ours holds. `where` is the file for messages. manifest_name_free frees; legal on a zeroed one. */
+ * given) then decides; also where `pair` is not the one that a manifest of ours holds. `where` is the file for
+ * messages. manifest_name_free frees; legal on a zeroed one. */
 int manifest_name_of(struct manifest_name *n, const struct manifest *m, const char *pair, const char *where,
                      struct err *e) MUST_CHECK;
 void manifest_name_free(struct manifest_name *n);
@@ -26,7 +27,8 @@ void manifest_name_free(struct manifest_name *n);
 /* Split "<weight>_<activation>" into known formats; false where it does not read so. */
 bool manifest_split_pair(const char *pair, char **weight, char **activation);
 
-/* "ORG/NAME" of a snapshot in a Hugging Face cache (.../models--ORG--NAME/snapshots/HASH), or NULL. The caller frees. */
+/* "ORG/NAME" of a snapshot in a Hugging Face cache (.../models--ORG--NAME/snapshots/HASH), or NULL. The
+ * caller frees. */
 char *manifest_hub_id(const char *path);
 /* Last part of a path, or "NAME" of a snapshot in a Hugging Face cache, with anything but [A-Za-z0-9._-] as '_'; never
  * empty, never starts with a dot: one part of a path. The caller frees. */

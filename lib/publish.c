@@ -36,8 +36,9 @@ static int check_scores(const struct manifest *m, const char *dir, const char *s
         return -1;
     for (size_t i = 0; !rc && i < sizeof same / sizeof *same; i++)
         if (!json_equal(json_object_get(m->qsens, same[i]), json_object_get(s.doc, same[i])))
-            rc = err_set(e, ERR_CONFIG, "'%s': its manifest was not made of its scores.json ('%s' differs): make it anew",
-                         dir, same[i]);
+            rc = err_set(e, ERR_CONFIG,
+                         "'%s': its manifest was not made of its scores.json ('%s' differs): make it anew", dir,
+                         same[i]);
     scores_free(&s);
     return rc;
 }
@@ -57,8 +58,9 @@ static int check_origin(const struct run *r, const struct manifest *m, const cha
                      "import-manifest makes a run of a manifest",
                      dir);
     else if (strcmp(sha, r->origin.sha256))
-        rc = err_set(e, ERR_CONFIG, "'%s': its manifest is not the one that was imported (import.json has sha256 %.12s..)",
-                     dir, r->origin.sha256);
+        rc = err_set(e, ERR_CONFIG,
+                     "'%s': its manifest is not the one that was imported (import.json has sha256 %.12s..)", dir,
+                     r->origin.sha256);
     free(scores);
     return rc;
 }
@@ -149,7 +151,8 @@ static void free_run(struct run *r)
 
 static char *target(const struct run *r, const char *analysis)
 {
-    char size[32] = "", *granularity = manifest_path_name(r->name.granularity), *pair = manifest_path_name(r->name.pair);
+    char size[32] = "", *granularity = manifest_path_name(r->name.granularity),
+         *pair = manifest_path_name(r->name.pair);
     const long long n = r->name.sequences;
     if (n == 16 || n == 128 || n == 512)
         snprintf(size, sizeof size, "_%s", n == 16 ? "small" : n == 128 ? "medium" : "large");

@@ -192,8 +192,8 @@ static void put_row(FILE *f, const struct index_cell *c)
 
 static const char files_section[] =
     "\n## Files\n\n"
-    "A run's directory is `weight-W-act-A/GRANULARITY/MODEL_autoquant_PAIR_lm_SIZE/`; SIZE is small, medium or large for "
-    "16, 128 or 512 captions, else `nN`.\n\n"
+    "A run's directory is `weight-W-act-A/GRANULARITY/MODEL_autoquant_PAIR_lm_SIZE/`; SIZE is small, medium or large "
+    "for 16, 128 or 512 captions, else `nN`.\n\n"
     "|File|What it is|\n| :--- | :--- |\n"
     "|`per-layer-sensitivity.md`|the report to read: summary, extremes, every group with score, share and recipe|\n"
     "|`per-layer-sensitivity.json`|the same for programs (`conf/schema/report.schema.json`)|\n"
@@ -207,22 +207,25 @@ static const char files_section[] =
 
 static int put_readme(FILE *f, const struct report_index *x, struct err *e)
 {
-    fprintf(f,
-            "# Layer sensitivity of %s\n\nHow much each layer of the language model suffers from quantization: the score "
-            "of a group of layers is the sum of (dL/dY * (Yq - Y))^2 over its outputs, as in ModelOpt's AutoQuant gradient "
-            "method. Written by `make publish`; do not edit.\n\n## Runs\n\n"
-            "|Run|Granularity|Captions|Score|Effective bits|Recipe score|Most sensitive group|\n"
-            "| :--- | :--- | ---: | ---: | ---: | ---: | :--- |\n",
-            x->cell[0]->name.model);
+    fprintf(
+        f,
+        "# Layer sensitivity of %s\n\nHow much each layer of the language model suffers from quantization: the score "
+        "of a group of layers is the sum of (dL/dY * (Yq - Y))^2 over its outputs, as in ModelOpt's AutoQuant gradient "
+        "method. Written by `make publish`; do not edit.\n\n## Runs\n\n"
+        "|Run|Granularity|Captions|Score|Effective bits|Recipe score|Most sensitive group|\n"
+        "| :--- | :--- | ---: | ---: | ---: | ---: | :--- |\n",
+        x->cell[0]->name.model);
     for (size_t i = 0; i < x->n; i++)
         put_row(f, x->cell[i]);
-    fputs("\nScore: of all groups in the pair. Effective bits and recipe score: of the best recipe of the pair and NONE "
-          "within its budget. [Pairs side by side](sensitivity-index.md).\n",
-          f);
+    fputs(
+        "\nScore: of all groups in the pair. Effective bits and recipe score: of the best recipe of the pair and NONE "
+        "within its budget. [Pairs side by side](sensitivity-index.md).\n",
+        f);
     fputs(files_section, f);
-    fputs("\n## How they were made\n\nEach line makes one run again from the repository's top (score, manifest, reports) "
-          "and publishes it here; runs of the same model and captions share their passes in `make sweep`.\n\n```sh\n",
-          f);
+    fputs(
+        "\n## How they were made\n\nEach line makes one run again from the repository's top (score, manifest, reports) "
+        "and publishes it here; runs of the same model and captions share their passes in `make sweep`.\n\n```sh\n",
+        f);
     for (size_t i = 0; i < x->n; i++)
         if (put_origin(f, x->cell[i], e))
             return -1;

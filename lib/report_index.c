@@ -147,9 +147,9 @@ static json_t *cell_json(const struct index_cell *c)
     json_object_set_new(o, "granularity", json_string(c->name.granularity));
     json_object_set_new(o, "pair", json_string(c->name.pair));
     set_arithmetic(o, c);
-    json_object_update_new(o, json_pack("{si sf sf sf sf sb}", "groups", c->view.n, "score", c->view.total, "budget_bits",
-                                    c->m.auto_quantize_bits, "effective_bits", c->m.effective_bits, "recipe_score",
-                                    c->m.score, "satisfied", c->m.is_satisfied));
+    json_object_update_new(o, json_pack("{si sf sf sf sf sb}", "groups", c->view.n, "score", c->view.total,
+                                        "budget_bits", c->m.auto_quantize_bits, "effective_bits", c->m.effective_bits,
+                                        "recipe_score", c->m.score, "satisfied", c->m.is_satisfied));
     if (c->directory)
         json_object_set_new(o, "directory", json_string(c->directory));
     if (json_is_number(json_object_get(run, "seconds")))

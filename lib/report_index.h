@@ -5,13 +5,13 @@
  * groups, data, arithmetic and tool. Order: model, dataset, captions, arithmetic, granularity, pair.
  * JSON, version 1 (conf/schema/index.schema.json):
  *   format "qsens-index", version 1
- *   cells        [{model, dataset, sequences, granularity, pair, tool, dtype, padding, backend (null: not known), groups,
- *                score, budget_bits, effective_bits, recipe_score, satisfied, directory (if below the index), run
- *                {seconds, threads} (if known)}]
+ *   cells        [{model, dataset, sequences, granularity, pair, tool, dtype, padding, backend (null: not known),
+ *                groups, score, budget_bits, effective_bits, recipe_score, satisfied, directory (if below the index),
+ *                run {seconds, threads} (if known)}]
  *   comparisons  [{model, .. backend, cells [name], groups [{name, weights, max_share, scores, shares, ranks}],
  *                spearman [[..]] (null where it is not defined), disagreement [{name, highest, lowest, spread}]}]
  *   A cell's name is its pair, with "/granularity" where that is not "default". Groups stand by falling max_share, the
- *   largest of their shares in the sets' cells; rank 1 is the most sensitive. */
+ *   largest of their shares in the set's cells; rank 1 is the most sensitive. */
 #ifndef REPORT_INDEX_H
 #define REPORT_INDEX_H
 #include <stdio.h>

@@ -117,10 +117,11 @@ static void md_set(FILE *f, const struct index_set *s)
 
 void report_index_md(FILE *f, const struct report_index *x)
 {
-    fprintf(f, "# Sensitivity Index\n\n%zu run%s. Score: of all groups in the pair. Effective bits and recipe score: of "
-               "the best recipe of this pair and NONE within its budget.\n\n|Model|Data|Captions|Granularity|Pair|"
-               "Arithmetic|Score|Effective bits|Recipe score|Seconds|\n"
-               "| :--- | :--- | ---: | :--- | :--- | :--- | ---: | ---: | ---: | ---: |\n",
+    fprintf(f,
+            "# Sensitivity Index\n\n%zu run%s. Score: of all groups in the pair. Effective bits and recipe score: of "
+            "the best recipe of this pair and NONE within its budget.\n\n|Model|Data|Captions|Granularity|Pair|"
+            "Arithmetic|Score|Effective bits|Recipe score|Seconds|\n"
+            "| :--- | :--- | ---: | :--- | :--- | :--- | ---: | ---: | ---: | ---: |\n",
             x->n, x->n == 1 ? "" : "s");
     for (size_t i = 0; i < x->n; i++)
         md_cell_row(f, x->cell[i]);

@@ -1,5 +1,6 @@
 /* report_ours - the sections of the Markdown report that the reference's has not: a summary, the extremes with bars,
- * layers against modules, and for our own manifests the ranked groups with recipe and members. report_md orders them. */
+ * layers against modules, and for our own manifests the ranked groups with recipe and members. report_md orders them.
+ */
 #ifndef REPORT_OURS_H
 #define REPORT_OURS_H
 #include <stdio.h>

@@ -21,8 +21,10 @@ static const struct tool tool = {
     .summary = "finished runs into models/MODEL/layer-analysis, index included",
     .usage = "[options] RUN...",
     .details =
-        "RUN is the directory of a run: its manifest, with scores.json or import.json beside it. Manifest, reports and\n"
-        "configuration go to weight-W-act-A/GRANULARITY/MODEL_autoquant_PAIR_lm_SIZE/, without absolute paths and host\n"
+        "RUN is the directory of a run: its manifest, with scores.json or import.json beside it. Manifest, reports "
+        "and\n"
+        "configuration go to weight-W-act-A/GRANULARITY/MODEL_autoquant_PAIR_lm_SIZE/, without absolute paths and "
+        "host\n"
         "names; README.md, sensitivity-index.md and .json are made anew. Files that would not change are not touched.\n"
         "A run whose manifest was not made of its scores is refused. Prints the directories written.",
     .example = "publish-run --root tmp/published tmp/imported",

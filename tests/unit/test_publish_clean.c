@@ -35,7 +35,8 @@ static void test_texts(char *cwd)
         is_str(got, row[i].want, row[i].name);
         free(got);
     }
-    char *text = xasprintf("path: %s/models/tiny\nother: %s2/x\n=%s//b", cwd, cwd, cwd), *got = publish_clean_text(text);
+    char *text = xasprintf("path: %s/models/tiny\nother: %s2/x\n=%s//b", cwd, cwd, cwd),
+         *got = publish_clean_text(text);
     is_str(got, "path: models/tiny\nother: x\n=b", "below the working directory, and beside it");
     free(text);
     free(got);
@@ -43,11 +44,12 @@ static void test_texts(char *cwd)
 
 static void test_documents(void)
 {
-    json_t *doc = json_loads("{\"a\": \"/x/y z\", \"host\": \"h\", \"n\": 1, \"list\": [\"/p/q\", {\"host\": \"h\", \"k\": \"-o /r/s\"}],"
-                             " \"o\": {\"path\": \"c/d\"}}",
-                             0, NULL);
-    json_t *want = json_loads("{\"a\": \"y z\", \"n\": 1, \"list\": [\"q\", {\"k\": \"-o s\"}], \"o\": {\"path\": \"c/d\"}}", 0,
-                              NULL);
+    json_t *doc = json_loads(
+        "{\"a\": \"/x/y z\", \"host\": \"h\", \"n\": 1, \"list\": [\"/p/q\", {\"host\": \"h\", \"k\": \"-o /r/s\"}],"
+        " \"o\": {\"path\": \"c/d\"}}",
+        0, NULL);
+    json_t *want = json_loads(
+        "{\"a\": \"y z\", \"n\": 1, \"list\": [\"q\", {\"k\": \"-o s\"}], \"o\": {\"path\": \"c/d\"}}", 0, NULL);
     publish_clean_json(doc);
     ok(want && json_equal(doc, want), "strings at every level, host members");
     json_decref(doc);

@@ -100,23 +100,26 @@ static void test_sample(void)
     if (!ok(!manifest_load(&m, sample, &e), "the sample is read %s", e.msg))
         return;
     char *md = markdown(&m, "autoquant:\n  bits: 8\n");
-    contains(md,
-             "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
-             "====================================================\n\n## At a Glance\n\n- **Model:** `tiny_qwen3_vl`, 25 "
-             "groups of layers with 1,449,984 weights that can be quantized; 15 groups (vision) with 466,944 weights "
-             "stay at 16 bits\n- **Pair:** fp4_fp8 (`W4A8_NVFP4_FP8_CFG`), granularity default; weights `fp4/block16`, "
-             "activations `fp8/tensor`\n",
-             "title and summary");
-    contains(md,
-             "\n- **Calibration:** 128 captions, 1,336 tokens; padding avoided: 64,072 of 65,536 rows (97.8 %)\n"
-             "- **Arithmetic:** bf16, padding reference, backend cpu\n"
-             "- **Run:** 1.50 s, 2 threads, on example, started 2026-01-01T00:00:00Z\n"
-             "- **Score:** 9.8877e-02 with every group in this pair; the most sensitive group holds 32.0 % of it\n"
-             "- **Recipe:** 8 effective bits asked for, budget 9.9497 with the layers that stay at 16 bits; found 9.8974 "
-             "bits with score 1.7109e-02 (17.3 % of the total)\n",
-             "tokens, padding, run and result");
+    contains(
+        md,
+        "\nAutoQuant Layer Sensitivity (wfp4_afp8_autoquant_lm)\n"
+        "====================================================\n\n## At a Glance\n\n- **Model:** `tiny_qwen3_vl`, 25 "
+        "groups of layers with 1,449,984 weights that can be quantized; 15 groups (vision) with 466,944 weights "
+        "stay at 16 bits\n- **Pair:** fp4_fp8 (`W4A8_NVFP4_FP8_CFG`), granularity default; weights `fp4/block16`, "
+        "activations `fp8/tensor`\n",
+        "title and summary");
+    contains(
+        md,
+        "\n- **Calibration:** 128 captions, 1,336 tokens; padding avoided: 64,072 of 65,536 rows (97.8 %)\n"
+        "- **Arithmetic:** bf16, padding reference, backend cpu\n"
+        "- **Run:** 1.50 s, 2 threads, on example, started 2026-01-01T00:00:00Z\n"
+        "- **Score:** 9.8877e-02 with every group in this pair; the most sensitive group holds 32.0 % of it\n"
+        "- **Recipe:** 8 effective bits asked for, budget 9.9497 with the layers that stay at 16 bits; found 9.8974 "
+        "bits with score 1.7109e-02 (17.3 % of the total)\n",
+        "tokens, padding, run and result");
     contains(md, "one character is 2.200e-04, 40 are 3.166e-02", "a logarithmic scale");
-    contains(md, "\n  25  layers.5.self_attn.o_proj  2.200e-04     0.2 %  \xe2\x96\x88\n```", "whose least bar is one character");
+    contains(md, "\n  25  layers.5.self_attn.o_proj  2.200e-04     0.2 %  \xe2\x96\x88\n```",
+             "whose least bar is one character");
     contains(md, "Its weights take 1.4 MiB instead of 2.8 MiB, scales not counted", "bytes of the recipe");
     contains(md,
              "\n|0|32.02|8.67|13.92|9.41|64.03|\n|1|", "layers and modules");
@@ -207,7 +210,8 @@ static void test_two_formats(void)
     char *md = markdown(&m, NULL), *json = json_report(&m);
     contains(md, "|a|4.0, 8.0|1.000e+00, 5.000e+00|4.000e+01, 8.000e+01|\n|b|4.0, 8.0|2.000e+00, 3.000e+00|",
              "Markdown");
-    contains(md, "budget 0.0000 with the layers that stay at 16 bits; not met: the cheapest", "a budget that is not met");
+    contains(md, "budget 0.0000 with the layers that stay at 16 bits; not met: the cheapest",
+             "a budget that is not met");
     contains(md, "|Constraint satisfied|`False`|\n", "and the reference's word for it");
     contains(md, "Bars are proportional", "scores within a factor of 40");
     ok(!strstr(md, "## Layers") && !strstr(md, "**Pair:**"), "no layers, no pair: nothing is said of them");
@@ -231,9 +235,10 @@ static void test_bars(void)
     for (int i = 0; i < 40; i++)
         strcat(full, "\xe2\x96\x88");
     memcpy(half, full, 3 * 20);
-    char *want = xasprintf("```text\n   1  a  1.000e+00    65.5 %%  %s\n   2  c  5.000e-01    32.8 %%  %s\n"
-                           "   3  d  2.660e-02     1.7 %%  \xe2\x96\x88\xe2\x96\x8f\n   4  b  0.000e+00     0.0 %%  \n```\n",
-                           full, half);
+    char *want =
+        xasprintf("```text\n   1  a  1.000e+00    65.5 %%  %s\n   2  c  5.000e-01    32.8 %%  %s\n"
+                  "   3  d  2.660e-02     1.7 %%  \xe2\x96\x88\xe2\x96\x8f\n   4  b  0.000e+00     0.0 %%  \n```\n",
+                  full, half);
     contains(md, want, "bars are proportional");
     contains(md, "1 groups (vision) with 16 weights", "fixed groups are counted, not listed");
     free(want);
