@@ -76,8 +76,11 @@ int config_refuse_name(const char *conf, const char *group, const char *name, co
     if (d)
         closedir(d);
     const char *near = nearest_word(name, (const char *const *)known, n);
-    err_set(e, ERR_CONFIG, "no %s '%s': %s/%s/%s.yaml does not exist%s%s%s%s", group, name, conf, group, name, also,
+    /* a path is never the name of a file of the group */
+    char *file = strchr(name, '/') ? xstrdup("") : xasprintf("%s/%s/%s.yaml does not exist", conf, group, name);
+    err_set(e, ERR_CONFIG, "no %s '%s': %s%s%s%s%s%s", group, name, file, *file && *also ? " and " : "", also,
             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    free(file);
     for (size_t i = 0; i < n; i++)
         free(known[i]);
     free(known);
@@ -106,12 +109,18 @@ static char *hub_dir(void)
     return xstrdup("~/.cache/huggingface/hub");
 }
 
+static bool is_hub_id(const char *s)
+{
+    const char *slash = strchr(s, '/');
+    return slash && slash != s && slash[1] && !strchr(slash + 1, '/') && s[0] != '.' && slash[1] != '.';
+}
+
 /* The snapshot of "org/name" that refs/main points to, or NULL. */
 static char *find_snapshot(const char *hub, const char *id)
 {
-    const char *slash = strchr(id, '/');
-    if (!slash || slash == id || !slash[1] || strchr(slash + 1, '/') || id[0] == '.' || slash[1] == '.')
+    if (!is_hub_id(id))
         return NULL;
+    const char *slash = strchr(id, '/');
     char *repo = xasprintf("%s/models--%.*s--%s", hub, (int)(slash - id), id, slash + 1);
     char *ref = io_join(repo, "refs/main"), *rev = NULL, *path = NULL;
     size_t n;
@@ -141,6 +150,13 @@ static void add_text(struct config_layer *l, const char *key, const char *text)
     free(escaped);
 }
 
+/* The name that a path suggests: names have no '.' or '-' in front, paths may. */
+static void add_name(struct config_layer *l, const char *suggested)
+{
+    const char *name = suggested + strspn(suggested, ".-");
+    add_text(l, "name", *name ? name : "unnamed");
+}
+
 /* What to call the model in this directory: its last component, also where that is '.' or has slashes behind it. */
 static char *dir_name(const char *path)
 {
@@ -168,7 +184,7 @@ static int use_model_dir(struct config_layer *l, const char *path, const char *c
     l->source = xstrdup("the model");
     l->values = yml_mapping(l->source);
     add_text(l, "path", dir);
-    add_text(l, "name", name);
+    add_name(l, name);
     free(dir);
     free(short_name);
     free(name);
@@ -181,7 +197,7 @@ static int use_captions(struct config_layer *l, const char *path, struct err *e)
     l->source = xstrdup("the captions");
     l->values = yml_mapping(l->source);
     add_text(l, "captions", path);
-    add_text(l, "name", name);
+    add_name(l, name);
     free(name);
     return config_check_group("dataset", &l->values, e);
 }
@@ -200,7 +216,7 @@ static int use_file(struct config_layer *l, const char *path, struct err *e)
         return -1;
     if (config_find(l->group, "name") < CFG_COUNT && !yml_find(&l->values, "name")) {
         char *name = stem(path);
-        add_text(l, "name", name);
+        add_name(l, name);
         free(name);
     }
     return 0;
@@ -223,10 +239,12 @@ static int find(struct config_layer *l, const char *conf, struct err *e)
         if (snapshot)
             rc = use_model_dir(l, snapshot, l->name, e);
         else {
-            also = xasprintf(", '%s' is not a directory with a config.json, and the Hugging Face cache %s has no "
-                             "snapshot of it", l->name, hub);
+            char *cache = is_hub_id(l->name) ? xasprintf(", and the Hugging Face cache %s has no snapshot of it", hub)
+                                             : xstrdup("");
+            also = xasprintf("it is not a directory with a config.json%s", cache);
             rc = config_refuse_name(conf, l->group, l->name, also, e);
             free(also);
+            free(cache);
         }
         free(snapshot);
         free(hub);
@@ -236,7 +254,7 @@ static int find(struct config_layer *l, const char *conf, struct err *e)
         return use_captions(l, l->name, e);
     if (is_dataset || !strncmp(l->group, "quant_", 6))
         return config_is_file(l->name) ? use_file(l, l->name, e)
-                                       : config_refuse_name(conf, l->group, l->name, " and it is not a file", e);
+                                       : config_refuse_name(conf, l->group, l->name, "it is not a file", e);
     return config_refuse_name(conf, l->group, l->name, "", e);
 }
 

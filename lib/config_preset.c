@@ -167,7 +167,7 @@ static int open_file(struct config_preset_file *f, const char *conf, const char 
         f->path = xstrdup(name);
     if (f->path)
         return 0;
-    config_refuse_name(conf, "preset", name, " and it is not a file", e);
+    config_refuse_name(conf, "preset", name, "it is not a file", e);
     return from ? err_wrap(e, "%s", yml_where(from, where)) : -1;
 }
 

@@ -47,7 +47,7 @@ struct pretoken *pretoken_new(const char *regex, size_t n, bool use_jit, struct 
     p->context = pcre2_match_context_create(NULL);
     if (!p->match || !p->context)
         xmalloc(SIZE_MAX, 1);                   /* says so and ends */
-    pcre2_set_heap_limit(p->context, 4u << 20); /* KiB */
+    pcre2_set_heap_limit(p->context, 1u << 20); /* KiB; 4 GiB is 0 to PCRE2 10.42 without Debian's updates */
     pcre2_set_depth_limit(p->context, UINT32_MAX);
     if (use_jit && pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0) {
         p->stack = pcre2_jit_stack_create(64 << 10, 16 << 20, NULL);
