@@ -48,6 +48,13 @@ struct totals {
     double bits, weights; /* sum of weights * bits of the choices; of weights */
 };
 
+/* A recipe calls its pair PAIR, or PAIR/GRANULARITY where an overlay changed it. */
+static bool is_own(const char *pick, const char *own, const char *granularity)
+{
+    const size_t n = strlen(own);
+    return !strncmp(pick, own, n) && (!pick[n] || (pick[n] == '/' && granularity && !strcmp(pick + n + 1, granularity)));
+}
+
 static int check_group(const struct manifest *m, const struct sens_row *r, const json_t *g, const char *where,
                        struct totals *t, struct err *e)
 {
@@ -77,7 +84,7 @@ static int check_group(const struct manifest *m, const struct sens_row *r, const
         return err_set(e, ERR_FORMAT, "%s: its format is not the pair's, %.100s with %" PRId64 " bits", place,
                        recipe_name, bits);
     const int none = !strcmp(pick, SENS_NONE);
-    if (!none && strcmp(pick, own))
+    if (!none && !is_own(pick, own, json_string_value(json_object_get(m->qsens, "granularity"))))
         return err_set(e, ERR_FORMAT, "%s: the recipe chooses '%.100s', which is neither the pair nor NONE", place,
                        pick);
     t->score += score;
