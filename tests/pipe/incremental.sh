@@ -144,6 +144,7 @@ normal() {
             echo "== $f"
             case $f in
             *.json) jq -S 'del(.. | objects | .run, .seconds, .started, .tokens_per_second)' "$f" ;;
+            *.md) grep -v '^- \*\*Run:\*\*' "$f" ;;
             *) cat "$f" ;;
             esac
         done)
