@@ -1,88 +1,16 @@
 /* The whole method on random models of odd shapes: the cpu backend against the oracle, gradients against differences of
  * the loss, the sentinel's part in the maxima, errors. What must not change a bit: tests/parity/test_invariance.c. */
-#include <ftw.h>
-#include <unistd.h>
-
 #include "model.h"
-#include "num.h"
 #include "ops/faults.h"
-#include "ops/ops.h"
 #include "parallel.h"
-#include "parity/subject.h"
-#include "synth.h"
+#include "parity/random_model.h"
 #include "tap.h"
-
-enum { PAD = 5, SEQ_LEN = 9 };
-
-static char work[] = "tmp/test_scorer.XXXXXX"; /* checkpoints, removed at the end */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-    (void)st, (void)type, (void)f;
-    return remove(path);
-}
-
-/* ---- random models and captions */
-
-struct shape {
-    const char *name;
-    int hidden, layers, heads, kv_heads, head_dim, ffn, vocab;
-    enum dtype dtype;
-    int shards;
-    bool untied;
-};
 
 static const struct shape shapes[] = {
     {"6 heads on 3, untied fp32, 3 shards", 80, 2, 6, 3, 16, 200, 331, DT_F32, 3, true},
     {"8 heads on 1, tied fp16", 48, 3, 8, 1, 8, 72, 257, DT_F16, 1, false},
     {"one layer, odd sizes, untied bf16, 2 shards", 33, 1, 2, 2, 12, 51, 101, DT_BF16, 2, true},
 };
-
-static void make_model(struct lm *lm, const struct shape *s, uint64_t seed)
-{
-    const char *keys[] = {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-                          "intermediate_size", "vocab_size", "vision_config.depth"};
-    const int values[] = {s->hidden, s->layers, s->heads, s->kv_heads, s->head_dim, s->ffn, s->vocab, 2};
-    enum { N = sizeof values / sizeof *values };
-    char *set[N];
-    struct err e = {0};
-    for (size_t i = 0; i < N; i++)
-        set[i] = xasprintf("%s=%d", keys[i], values[i]);
-    const struct synth_options o = {.size = "tiny", .set = (const char *const *)set, .n_sets = N, .dtype = s->dtype,
-                                    .untied = s->untied, .n_shards = s->shards, .seed = seed};
-    static int n;
-    char *dir = xasprintf("%s/%d", work, n++);
-    json_t *config = synth_config(&o, &e);
-    if (!config || synth_write(config, &o, dir, NULL, NULL, &e))
-        BUG("%s", e.msg);
-    subject_model(lm, dir);
-    json_decref(config);
-    free(dir);
-    for (size_t i = 0; i < N; i++)
-        free(set[i]);
-}
-
-/* n captions of 1 to 12 ids; the pad id is among them now and then. */
-static void make_captions(struct calib *c, int n, int batch, bool sentinels, int vocab, uint64_t seed)
-{
-    enum { MOST = 12 };
-    struct rng r = {seed};
-    struct err e = {0};
-    int32_t(*ids)[MOST] = xcalloc((size_t)n, sizeof *ids);
-    const int32_t **list = xcalloc((size_t)n, sizeof *list);
-    int64_t *length = xcalloc((size_t)n, sizeof *length);
-    for (int i = 0; i < n; i++) {
-        list[i] = ids[i];
-        length[i] = 1 + rng_below(&r, MOST);
-        for (int t = 0; t < MOST; t++)
-            ids[i][t] = rng_below(&r, 16) ? rng_below(&r, vocab) : PAD;
-    }
-    if (calib_build(c, n, list, length, batch, SEQ_LEN, sentinels, PAD, &e))
-        BUG("%s", e.msg);
-    free(ids);
-    free(list);
-    free(length);
-}
 
 /* Pairs of every kind, those without a file among them. */
 static struct replay_set many_pairs(void)
@@ -191,7 +119,7 @@ static void check_faults(void)
 {
     static const char *const unseen[] = {"add_short",       "linear_lost_element", "rmsnorm_bwd_eps",
                                          "xent_stat",       "segment_sum_skips",
-                                         "linear_dx_overwrites" /* with several blocks of lm_head: below */};
+                                         "linear_dx_overwrites" /* test_head.c */};
     struct lm lm;
     struct calib c;
     make_model(&lm, &shapes[1], 7);
@@ -218,46 +146,6 @@ static void check_faults(void)
         scorer_result_free(&r);
     }
     scorer_result_free(&right);
-    calib_free(&c);
-    lm_free(&lm);
-}
-
-/* ---- lm_head in blocks of rows, its logits in chunks of loss rows: only large vocabularies have several */
-
-static void check_large_vocabulary(void)
-{
-    /* 8 Mi elements a block: 262144 rows; 64 MiB of logits, but no less than 64 rows a chunk */
-    static const struct shape large = {"", 32, 1, 2, 1, 16, 32, 300000, DT_BF16, 1, false};
-    struct lm lm;
-    struct calib c, few;
-    make_model(&lm, &large, 17);
-    make_captions(&few, 1, 1, true, large.vocab, 18);
-    const struct replay_set set = subject_pairs("int8_fp16");
-    struct scorer_result a = subject_score(&be_cpu_ops, &lm, &few, &set, &subject_fp32),
-                         b = subject_score(&be_ref_ops, &lm, &few, &set, &subject_fp32);
-    struct gap g = compare(&set, &a, &b);
-    ok(close_enough(&g, &bounds_fp32), "two blocks of lm_head: weights %.2g, loss %.2g", g.weights, g.loss);
-    scorer_result_free(&a);
-    struct be_ops wrong = be_cpu_ops;
-    wrong.linear_dx = linear_dx_overwrites;
-    a = subject_score(&wrong, &lm, &few, &set, &subject_fp32);
-    g = compare(&set, &a, &b);
-    ok(!close_enough(&g, &bounds_fp32), "linear_dx_overwrites is seen: weights %.2g", g.weights);
-    scorer_result_free(&a);
-    scorer_result_free(&b);
-    calib_free(&few);
-
-    make_captions(&c, 20, 10, true, large.vocab, 19);
-    ok(c.batch_loss[0] <= 64 && c.batch_loss[1] <= 64 && c.batch_loss[0] + c.batch_loss[1] > 64, "%d and %d loss rows",
-       (int)c.batch_loss[0], (int)c.batch_loss[1]);
-    struct scorer_options o = subject_fp32;
-    a = subject_score(&be_cpu_ops, &lm, &c, &set, &o);
-    o.block_batches = 1;
-    b = subject_score(&be_cpu_ops, &lm, &c, &set, &o);
-    g = compare(&set, &a, &b);
-    ok(close_enough(&g, &bounds_fp32), "two chunks against one: weights %.2g, loss %.2g", g.weights, g.loss);
-    scorer_result_free(&a);
-    scorer_result_free(&b);
     calib_free(&c);
     lm_free(&lm);
 }
@@ -536,8 +424,6 @@ static void check_scored_seqs(void)
 
 int main(void)
 {
-    if (!mkdtemp(work))
-        BUG("no directory for checkpoints");
     parallel_init(2);
     check_backends(&shapes[0], 13, 3, true, 1);
     check_backends(&shapes[1], 8, 8, true, 2);
@@ -545,12 +431,11 @@ int main(void)
     check_backends(&shapes[0], 1, 8, true, 4);
     check_backends(&shapes[1], 13, 8, false, 5);
     check_faults();
-    check_large_vocabulary();
     check_gradients();
     check_sentinel_amax();
     check_errors();
     check_no_loss();
     check_scored_seqs();
-    nftw(work, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_models();
     return done();
 }

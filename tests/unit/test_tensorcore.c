@@ -196,6 +196,10 @@ static void check_special(void)
     const float *const small[4] = {tiny, tiny, tiny, tiny};
     tensorcore_dot4(tiny, small, K, sum);
     ok(sum[0] == 0, "products far below 2^-101 vanish");
+    for (int k = 0; k < 16; k++)
+        tiny[k] = 0x1p-55f;
+    tensorcore_dot4(tiny, small, 16, sum);
+    ok(sum[0] == 0x1p-106f && sum[3] == 0x1p-106f, "those little below do not");
 }
 
 static void check_lengths(void)
