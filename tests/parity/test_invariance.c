@@ -78,13 +78,24 @@ static void check_passes(const struct lm *lm, const struct calib *c)
     r = subject_score(&be_cpu_ops, lm, c, &one, &o);
     ok(!memcmp(r.record, all.record + n, n * sizeof *r.record), "nor does being alone");
     scorer_result_free(&r);
+    scorer_result_free(&all);
+}
+
+/* Fewer scored sequences: the same records, also where they end in the middle of a block. */
+static void check_score_size(const struct lm *lm, const struct calib *c, int block_batches)
+{
+    const struct replay_set set = subject_pairs(SOME_PAIRS);
+    struct scorer_options o = subject_bf16;
+    o.block_batches = block_batches;
+    struct scorer_result all = subject_score(&be_cpu_ops, lm, c, &set, &o);
     for (o.score_size = 1; o.score_size <= 24; o.score_size += 15) {
-        r = subject_score(&be_cpu_ops, lm, c, &set, &o);
-        const size_t want = o.score_size < 16 ? 8 : 16, few = want * (size_t)r.n_units;
+        struct scorer_result r = subject_score(&be_cpu_ops, lm, c, &set, &o);
+        const size_t U = (size_t)r.n_units, want = o.score_size < 16 ? 8 : 16;
         bool equal = r.n_scored_seqs == (int64_t)want;
         for (size_t i = 0; i < (size_t)set.n; i++)
-            equal = equal && !memcmp(r.record + i * few, all.record + i * n, few * sizeof *r.record);
-        ok(equal, "a score size of %d: the first %zu of the same records", o.score_size, want);
+            equal = equal && !memcmp(r.record + i * want * U, all.record + i * CAPTIONS * U, want * U * sizeof *r.record);
+        ok(equal, "blocks of %d batches, a score size of %d: the first %zu of the same records", block_batches,
+           o.score_size, want);
         scorer_result_free(&r);
     }
     scorer_result_free(&all);
@@ -138,6 +149,8 @@ int main(void)
     subject_model(&lm, SUBJECT_MODEL);
     subject_captions(&c, 0, CAPTIONS, true);
     check_passes(&lm, &c);
+    check_score_size(&lm, &c, 1);
+    check_score_size(&lm, &c, 3);
     check_blocks(&lm, &c);
     check_prefix(&lm, &c);
     calib_free(&c);
