@@ -24,7 +24,8 @@ void config_layers_free(struct config_layers *l);
 
 /* CONF/GROUP/NAME.yaml if it is there, else NULL; the caller frees. */
 char *config_named_file(const char *conf, const char *group, const char *name);
-/* Refuse a name that stands for nothing; `also` says in which other way it could have stood for one. Always returns -1. */
+/* Refuse a name that stands for nothing; `also` says in which other way it could have stood for one. Always returns
+ * -1. */
 int config_refuse_name(const char *conf, const char *group, const char *name, const char *also, struct err *e);
 
 bool config_is_file(const char *path);

@@ -236,7 +236,8 @@ static void print_uses(const struct config_key *k, FILE *f)
 void config_print_schema(FILE *f)
 {
     const char *group = "";
-    fputs("Keys are set in conf/GROUP/NAME.yaml, in a preset under the name of the group, or by --set 'group.key=value'\n"
+    fputs("Keys are set in conf/GROUP/NAME.yaml, in a preset under the name of the group, "
+          "or by --set 'group.key=value'\n"
           "(SET=\"group.key=value ...\"). The default stands in brackets.\n", f);
     for (int id = 0; id < CFG_COUNT; id++) {
         const struct config_key *k = &config_schema[id];

@@ -52,7 +52,10 @@ struct totals {
 static bool is_own(const char *pick, const char *own, const char *granularity)
 {
     const size_t n = strlen(own);
-    return !strncmp(pick, own, n) && (!pick[n] || (pick[n] == '/' && granularity && !strcmp(pick + n + 1, granularity)));
+    if (strncmp(pick, own, n))
+        return false;
+    const bool overlaid = granularity && pick[n] == '/' && !strcmp(pick + n + 1, granularity);
+    return !pick[n] || overlaid;
 }
 
 static int check_group(const struct manifest *m, const struct sens_row *r, const json_t *g, const char *where,

@@ -31,7 +31,8 @@ struct yml_node {
 
 /* Parse a file, or n bytes of memory; `name` is for messages and must outlive the tree. ERR_CONFIG
  * ("NAME:LINE:COLUMN: one sentence"), ERR_LIMIT above a limit, ERR_IO. A file with nothing but comments is a plain
- * empty scalar, that is null. yml_free frees the contents of *root, also of a zeroed one. On failure *root is zeroed. */
+ * empty scalar, that is null. yml_free frees the contents of *root, also of a zeroed one. On failure *root is
+ * zeroed. */
 int yml_load(struct yml_node *root, const char *path, struct err *e) MUST_CHECK;
 int yml_parse(struct yml_node *root, const char *data, size_t n, const char *name, struct err *e) MUST_CHECK;
 void yml_free(struct yml_node *root);

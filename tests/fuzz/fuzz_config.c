@@ -1,4 +1,4 @@
-/* Any bytes as a file of each group and as overrides on top of it: no crash, one sentence where refused, and what is taken
+/* Any bytes as a file of each group and as overrides on top of it: no crash, one sentence where refused; what is taken
  * comes out as YAML that says the same and as arguments without an empty or broken line. */
 #include <stdlib.h>
 #include <string.h>

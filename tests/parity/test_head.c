@@ -131,7 +131,8 @@ static void check_blocks(const struct lm *lm)
         struct scorer_result r = subject_score(&ops, lm, &c, &set, &subject_fp32);
         const struct errors e = distance(&c, &r, w, wq);
         at_most(e.score, 1e-3, "scores of lm_head in two blocks of rows");
-        ok(overwrites ? e.dx > 0.1 : e.dx <= 2e-5, "gradient%s: off by %.2g", overwrites ? " without its sum" : "", e.dx);
+        const char *how = overwrites ? " without its sum" : "";
+        ok(overwrites ? e.dx > 0.1 : e.dx <= 2e-5, "gradient%s: off by %.2g", how, e.dx);
         scorer_result_free(&r);
     }
     free(w);

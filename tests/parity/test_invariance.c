@@ -93,7 +93,8 @@ static void check_score_size(const struct lm *lm, const struct calib *c, int blo
         const size_t U = (size_t)r.n_units, want = o.score_size < 16 ? 8 : 16;
         bool equal = r.n_scored_seqs == (int64_t)want;
         for (size_t i = 0; i < (size_t)set.n; i++)
-            equal = equal && !memcmp(r.record + i * want * U, all.record + i * CAPTIONS * U, want * U * sizeof *r.record);
+            equal = equal &&
+                    !memcmp(r.record + i * want * U, all.record + i * CAPTIONS * U, want * U * sizeof *r.record);
         ok(equal, "blocks of %d batches, a score size of %d: the first %zu of the same records", block_batches,
            o.score_size, want);
         scorer_result_free(&r);
