@@ -51,7 +51,7 @@ MAIN_O := $(STAGES:%=$B/stages/%.c.o)
 UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/parity/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
-.PHONY: all check check-asan fuzz bench lint clean FORCE
+.PHONY: all check check-asan check-cuda fuzz bench lint clean FORCE
 all: $(BINS)
 
 # One short line per command; V=1 shows the commands themselves.
@@ -121,6 +121,11 @@ export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(M
                      WERROR='$(WERROR)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
+# on a GPU host: the tests that run the model or its ops, none of them skipped
+check-cuda:
+	$(MAKE) CUDA=1 run-cuda
+run-cuda: $(filter %/t/ops/% %/t/parity/%,$(UNIT)) $B/autoquant-score
+	REQUIRE=cuda prove -j$(or $(JOBS),2) -e '' $(filter %.t,$^)
 check-asan:
 	$(MAKE) MODE=asan check
 bench: $(BENCH) $(BINS)

@@ -4,8 +4,10 @@
 
 const struct be_ops *be_find(const char *name, struct err *e)
 {
-    if (!strcmp(name, "auto"))
-        return &be_cpu_ops;
+    if (!strcmp(name, "auto")) {
+        struct err why;
+        return &be_cuda_ops && !be_cuda_ops.usable(&why) ? &be_cuda_ops : &be_cpu_ops;
+    }
     const struct be_ops *const tables[] = {&be_cpu_ops, &be_ref_ops,
                                            &be_cuda_ops}; /* the last is NULL where not linked */
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)

@@ -51,6 +51,9 @@ struct be_ops {
     /* Of lm_head taken at once, and of logits that exist at once. */
     size_t head_block_elements, logits_bytes;
 
+    /* Would open work here? If not, why: what open would say. NULL: always. */
+    int (*usable)(struct err *e);
+
     /* ---- memory */
     struct be *(*open)(struct err *e);
     void (*close)(struct be *);
@@ -153,7 +156,8 @@ extern const struct be_ops be_ref_ops, be_cpu_ops;
 /* Only in programs that were linked with it: the address is NULL elsewhere. */
 extern const struct be_ops be_cuda_ops __attribute__((weak));
 
-/* The table of that name, or NULL with ERR_CONFIG listing the names. "auto" takes the fastest that works here. */
+/* The table of that name, or NULL with ERR_CONFIG listing the names. "auto" takes the fastest that works
+ * here: cuda where it is built in and a device is usable, else cpu. */
 const struct be_ops *be_find(const char *name, struct err *e) MUST_CHECK;
 
 #endif

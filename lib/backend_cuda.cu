@@ -43,14 +43,24 @@ static void cuda_close(struct be *be)
     free(be);
 }
 
+static int cuda_usable(struct err *e)
+{
+    int n = 0, major = 0;
+    cudaError_t rc = cudaGetDeviceCount(&n);
+    if (rc == cudaSuccess && n)
+        rc = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (rc != cudaSuccess || !n)
+        return err_set(e, ERR_DEVICE, "no usable CUDA device: %s",
+                       rc == cudaSuccess ? "none found" : cudaGetErrorString(rc));
+    if (major < 8)
+        return err_set(e, ERR_DEVICE, "the CUDA device has compute capability %d.x, 8.0 is needed", major);
+    return 0;
+}
+
 static struct be *cuda_open(struct err *e)
 {
-    int n = 0;
-    const cudaError_t rc = cudaGetDeviceCount(&n);
-    if (rc != cudaSuccess || n == 0) {
-        err_set(e, ERR_DEVICE, "no usable CUDA device: %s", rc == cudaSuccess ? "none found" : cudaGetErrorString(rc));
+    if (cuda_usable(e))
         return NULL;
-    }
     struct be *be = (struct be *)xcalloc(1, sizeof *be);
     cuda_failed(be, cudaStreamCreateWithFlags(&be->stream, cudaStreamNonBlocking), "stream");
     for (int i = 0; i < STAGES; i++) {
@@ -228,6 +238,7 @@ extern "C" const struct be_ops be_cuda_ops = {
     .sum_dtype = DT_F32,
     .head_block_elements = 80 << 20,
     .logits_bytes = (size_t)320 << 20,
+    .usable = cuda_usable,
     .open = cuda_open,
     .close = cuda_close,
     .weight_room = cuda_weight_room,

@@ -125,7 +125,8 @@ static __device__ inline float div_full(float a, float b)
 
 /* A thread takes a block of 16 (NVFP4) or 32 (MXFP4) elements. */
 template <typename T, bool NV, int V>
-static __global__ void k_fake_fp4(T *y, const T *x, const float *amax, int rows, int D, bool round)
+static __global__ void k_fake_fp4(T *y, const T *x, const float *amax, const int32_t *group, int rows, int D,
+                                  bool round)
 {
     constexpr int B = NV ? 16 : 32;
     const int per_row = (D + B - 1) / B;
@@ -147,7 +148,7 @@ static __global__ void k_fake_fp4(T *y, const T *x, const float *amax, int rows,
     const float top = __int_as_float(m);
     float scale;
     if (NV) {
-        float global = *amax * (1.0f / 2688.0f);
+        float global = amax[group ? group[i / per_row] : 0] * (1.0f / 2688.0f);
         global = global <= 0 ? 1e-12f : global;
         scale = e4m3_round_abs(div_full(top, 6.0f * global)) * global;
         scale = scale < 1e-5f ? 1.0f : scale;
@@ -188,14 +189,14 @@ template <typename T, int F> static void fake_scalar(struct be *be, T *y, const 
 }
 
 template <typename T, bool NV>
-static void fake_fp4(struct be *be, T *y, const T *x, const float *amax, int N, int D, bool round)
+static void fake_fp4(struct be *be, T *y, const T *x, const float *amax, const int32_t *group, int N, int D, bool round)
 {
     const size_t n = (size_t)N * (size_t)((D + (NV ? 15 : 31)) / (NV ? 16 : 32));
     const unsigned grid = (unsigned)((n + 127) / 128);
     if (D % (NV ? 16 : 32) == 0 && aligned16(x) && aligned16(y))
-        k_fake_fp4<T, NV, 8><<<grid, 128, 0, be->stream>>>(y, x, amax, N, D, round);
+        k_fake_fp4<T, NV, 8><<<grid, 128, 0, be->stream>>>(y, x, amax, group, N, D, round);
     else
-        k_fake_fp4<T, NV, 1><<<grid, 128, 0, be->stream>>>(y, x, amax, N, D, round);
+        k_fake_fp4<T, NV, 1><<<grid, 128, 0, be->stream>>>(y, x, amax, group, N, D, round);
 }
 
 void cuda_fakequant(struct be *be, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
@@ -210,8 +211,8 @@ void cuda_fakequant(struct be *be, struct be_view y, struct be_view x, const str
         const T *px = ptr<T>(x);
         const bool round = round_bf16 && y.dtype == DT_F32;
         switch (q->format) {
-        case QF_FP4: fake_fp4<T, true>(be, py, px, a, N, D, round); break;
-        case QF_MXFP4: fake_fp4<T, false>(be, py, px, a, N, D, round); break;
+        case QF_FP4: fake_fp4<T, true>(be, py, px, a, g, N, D, round); break;
+        case QF_MXFP4: fake_fp4<T, false>(be, py, px, a, g, N, D, round); break;
         case QF_FP8: fake_scalar<T, QF_FP8>(be, py, px, q, a, g, N, D, round); break;
         case QF_INT8: fake_scalar<T, QF_INT8>(be, py, px, q, a, g, N, D, round); break;
         case QF_INT4: fake_scalar<T, QF_INT4>(be, py, px, q, a, g, N, D, round); break;

@@ -110,7 +110,7 @@ while IFS='|' read -r code part name action; do
     row "$code" "$part" "$name" "$action"
 done <<'END'
 1|cannot open|no directory|rm -r "$D"
-1|config.json': No such file|empty directory|rm "$D"/*
+1|config.json': No such file|empty directory|rm -r "$D"/*
 1|config.json': Is a directory|config.json is a directory|rm "$C" && mkdir "$C"
 1|has neither model.safetensors nor model.safetensors.index.json|no weights|rm "$W"
 1|is not a regular file|weights are a directory|rm "$W" && mkdir "$W"

@@ -187,8 +187,8 @@ int main(void)
     struct st_file f;
     edges();
     const char *dir = golden_dir();
-    const char *paths[] = {"tests/fixtures/quantizer_vectors.safetensors",
-                           dir ? io_join(dir, "vectors.safetensors") : NULL};
+    char *all = dir ? io_join(dir, "vectors.safetensors") : NULL;
+    const char *paths[] = {"tests/fixtures/quantizer_vectors.safetensors", all};
     for (int i = 0; i < 2; i++) {
         if (!paths[i])
             continue;
@@ -204,5 +204,6 @@ int main(void)
     }
     if (!dir)
         diag("QSENS_GOLDEN is not set: only the committed part of the vectors was used");
+    free(all);
     return done();
 }
