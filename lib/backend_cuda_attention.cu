@@ -49,12 +49,17 @@ static __global__ void k_zero_sentinels(bf16 *x, float *f, const int32_t *offset
             f[at + j] = 0.0f;
 }
 
+/* x [N, width] */
+static void zero_rows(struct be *be, void *x, bool is_bf16, struct be_seqs seqs, int width)
+{
+    k_zero_sentinels<<<(unsigned)seqs.n, 128, 0, be->stream>>>(is_bf16 ? (bf16 *)x : NULL, is_bf16 ? NULL : (float *)x,
+                                                              ptr<int32_t>(seqs.offset), ptr<uint8_t>(seqs.sentinel),
+                                                              width, is_bf16);
+}
+
 static void zero_sentinels(struct be *be, struct be_view x, struct be_seqs seqs, int width)
 {
-    const bool is_bf16 = x.dtype == DT_BF16;
-    k_zero_sentinels<<<(unsigned)seqs.n, 128, 0, be->stream>>>(
-        is_bf16 ? ptr<bf16>(x) : NULL, is_bf16 ? NULL : ptr<float>(x), ptr<int32_t>(seqs.offset),
-        ptr<uint8_t>(seqs.sentinel), width, is_bf16);
+    zero_rows(be, ptr<char>(x), x.dtype == DT_BF16, seqs, width);
 }
 
 /* ---- plain kernels: a warp takes one (row, head) */
@@ -526,12 +531,12 @@ void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, str
             k_plain_dkv<<<row_heads, warps, 0, be->stream>>>(hk, hv, ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v),
                                                              plse, delta, offset, sentinel, seqs.n, N, h, scale);
         }
+        zero_rows(be, hk, dq.dtype == DT_BF16, seqs, H * E); /* no tile writes them */
+        zero_rows(be, hv, dq.dtype == DT_BF16, seqs, H * E);
         const size_t n = (size_t)N * (size_t)K * (size_t)E;
         k_group_sum<<<(unsigned)((n + 255) / 256), 256, 0, be->stream>>>(ptr<T>(dk), hk, n, h);
         k_group_sum<<<(unsigned)((n + 255) / 256), 256, 0, be->stream>>>(ptr<T>(dv), hv, n, h);
     });
     zero_sentinels(be, dq, seqs, H * E);
-    zero_sentinels(be, dk, seqs, K * E);
-    zero_sentinels(be, dv, seqs, K * E);
     CHECK_LAUNCH(be, "attention_bwd");
 }
