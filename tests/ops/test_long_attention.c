@@ -52,7 +52,8 @@ static double dot(const double *a, const double *b)
 }
 
 /* One row and head in double, sums unrounded; its parts of dk and dv go to the keys from `last` on. */
-static void exact_row(const struct long_case *c, int row, int head, double *o, double *dq, int last, double *dk, double *dv)
+static void exact_row(const struct long_case *c, int row, int head, double *o, double *dq, int last, double *dk,
+                      double *dv)
 {
     const int first = SHORT + 1, n = row - first + 1, kv = head / (H / K);
     const size_t at = ((size_t)row * H + (size_t)head) * E;

@@ -19,9 +19,10 @@ static const double EQUAL = 0.995, WORST = 1e-4, WORST_CANCELLING = 1e-3;
 /* Of a layer whose inner tensors the trace does not have: measured 0.9939 and more. */
 static const double EQUAL_LAYER = 0.98;
 /* The chain is the gradient through five layers without a value of the trace between, where roundings that flip add up.
- * It shows the order in which the reference adds the gradients by v, k and q: measured 1 with the GPU's products,
- * 0.727 with plain ones (reference backend 0.814); 0.33 and less if another than q is last. */
-static const double EQUAL_CHAIN_GPU = 0.95, EQUAL_CHAIN = 0.6, EQUAL_CHAIN_WRONG = 0.5;
+ * It shows the order in which the reference adds the gradients by v, k and q: measured 1 with the GPU's products and
+ * attention modelled, 0.888 on the cuda backend (an H100), whose attention adds in another order, 0.727 with plain
+ * products (reference backend 0.814); 0.33 and less if another than q is last. */
+static const double EQUAL_CHAIN_GPU = 0.95, EQUAL_CHAIN_CUDA = 0.8, EQUAL_CHAIN = 0.6, EQUAL_CHAIN_WRONG = 0.5;
 /* Without its roundings, a backward op must score no more than this. */
 static const double EQUAL_UNROUNDED = 0.85;
 
@@ -484,7 +485,7 @@ static void test_whole(const char *dir, enum mode mode)
                                        mode == BF16 ? cuda : NULL};
     if (ok(open_trace(&t, path), "open %s", path)) {
         for (int i = 0; i < 4 && op[i]; i++) {
-            t.equal_chain = op[i] == &gpu || op[i] == cuda ? EQUAL_CHAIN_GPU : EQUAL_CHAIN;
+            t.equal_chain = op[i] == &gpu ? EQUAL_CHAIN_GPU : op[i] == cuda ? EQUAL_CHAIN_CUDA : EQUAL_CHAIN;
             pass(&t, op[i], mode);
             report(&t, op[i]->name, mode, 46);
         }
