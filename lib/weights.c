@@ -58,7 +58,8 @@ static void allocate(struct weights *w)
     w->layer_elements = (w->layer_elements + 127) / 128 * 128; /* so that every slot is aligned */
     const size_t head = (size_t)c->vocab_size * D;
     w->stay = w->ops->weight_room(w->be) >= (layers * w->layer_elements + head) * size;
-    const int64_t rows = (int64_t)(w->ops->head_block_elements / D);
+    int64_t rows = (int64_t)(w->ops->head_block_elements / D);
+    rows -= rows > 128 ? rows % 128 : 0; /* logits of a block start where a GEMM can store whole vectors */
     w->head_rows = (int)(rows < 1 ? 1 : rows > c->vocab_size ? c->vocab_size : rows);
     w->loaded = xcalloc(layers, sizeof *w->loaded);
     w->layer_buf = w->ops->alloc(w->be, (w->stay ? layers : 1) * w->layer_elements * size);
