@@ -55,8 +55,10 @@ misuse := $(or $(addsuffix $() must be one line of text,$(firstword $(one_line))
   $(foreach v,$(plain),case $(call quoted,$v) in \
     (-*|*[!A-Za-z0-9._/+$(if $(filter $v,$(lists)),\ )-]*) \
     echo '$v must be plain: letters, digits, and any of . _ - + /'; exit;; esac;) \
-  $(foreach v,PAIR GRANULARITY CALIB_N BACKEND THREADS BITS MENU MODEL DATASET,case $(call quoted,$v) in ('') \
-    echo '$v must not be empty'; exit;; esac;) \
+  $(foreach v,PAIR GRANULARITY CALIB_N BACKEND THREADS BITS MENU MODEL DATASET PAIRS CALIB_NS GRANULARITIES,\
+    case $(call quoted,$v) in (*[!\ ]*) ;; (*) echo '$v must not be empty'; exit;; esac;) \
+  $(foreach v,CALIB_N CALIB_NS,case ' '$(call quoted,$v) in (*[!0-9\ ]*|*\ 0*) \
+    echo '$v must be whole numbers above 0'; exit;; esac;) \
   case $(call quoted,BITS) in (*[!0-9.]*|*.*.*|.) echo 'BITS must be a number, such as 6 or 4.5';; esac))
 $(if $(misuse),$(error $(misuse)))
 # Directory names: a path or a Hugging Face id becomes its last part and a short hash of the whole.
@@ -66,7 +68,7 @@ slug = $(shell export LC_ALL=C; v=$(call quoted,$1); while [ "$${v%?/}" != "$$v"
          (*) printf %s "$$v";; esac)
 
 # ---- the grid. Models and datasets are names of variables, since their texts may hold anything; each knows its slug.
-named    = $(if $(strip $($1S)),$(foreach v,$($1S),$(eval $1.$v := $v)$1.$v),$1)
+named    = $(if $(strip $($1S)),$(foreach v,$(sort $($1S)),$(eval $1.$v := $v)$1.$v),$1)
 M_VARS  := $(call named,MODEL)
 D_VARS  := $(call named,DATASET)
 $(foreach v,$(M_VARS) $(D_VARS),$(eval slug.$v := $(call slug,$v)))
@@ -78,17 +80,19 @@ PAIRS_NOW := $(sort $(if $(filter sweep,$(asked)),$(PAIRS)) $(if $(filter three-
 NS_NOW    := $(sort $(if $(whole),$(CALIB_NS),$(if $(filter publish,$(asked)),$(call typed,CALIB_NS,$(CALIB_N)))) \
   $(if $(filter sensitivity recipe where config tmp/run/%,$(asked)),$(CALIB_N)))
 GRANS_NOW := $(sort $(if $(whole)$(filter publish,$(asked)),$(GRANULARITIES),$(GRANULARITY)))
-pair_name  = $(notdir $(patsubst %.yaml,%,$1))
+# a pair or a granularity may be a file: its name
+name_of    = $(notdir $(patsubst %.yaml,%,$1))
 MODEL_DIRS := $(foreach m,$(M_VARS),tmp/run/$(slug.$m))
 # data_dir,MODEL VARIABLE,DATASET VARIABLE,N
 data_dir   = tmp/run/$(slug.$1)/$(slug.$2)-n$3
 all_data   = $(foreach m,$(M_VARS),$(foreach d,$(D_VARS),$(foreach n,$(NS_NOW),$(call data_dir,$m,$d,$n))))
 # cells_of,DATA DIRECTORY,GRANULARITY
-cells_of   = $(foreach p,$(PAIRS_NOW),$1/$(call pair_name,$p)/$2)
-GROUPS    := $(foreach d,$(all_data),$(GRANS_NOW:%=$d@%))
+cells_of   = $(foreach p,$(PAIRS_NOW),$1/$(call name_of,$p)/$2)
+GROUPS    := $(foreach d,$(all_data),$(foreach g,$(GRANS_NOW),$d@$(call name_of,$g)))
 CELLS     := $(foreach g,$(GROUPS),$(call cells_of,$(word 1,$(subst @, ,$g)),$(word 2,$(subst @, ,$g))))
 DATA_DIR  := $(call data_dir,$(firstword $(M_VARS)),$(firstword $(D_VARS)),$(CALIB_N))
-R         := $(DATA_DIR)/$(call pair_name,$(PAIR))/$(GRANULARITY)
+GRAN      := $(call name_of,$(GRANULARITY))
+R         := $(DATA_DIR)/$(call name_of,$(PAIR))/$(GRAN)
 # DIR/PAIR/GRANULARITY -> PAIR; its manifest
 cell_pair  = $(notdir $(patsubst %/,%,$(dir $1)))
 manifest   = $1/w$(subst _,_a,$(call cell_pair,$1))_autoquant_lm_quant_manifest.json
@@ -104,7 +108,8 @@ busy := $(shell mkdir -p tmp/run && { flock 9; p=$$(cat tmp/run/.make); \
   if [ "$$p" != $$PPID ] && [ "/proc/$$p/cwd" -ef . ] && cmp -s "/proc/$$p/comm" /proc/$$PPID/comm; then echo "$$p"; \
   else echo $$PPID >tmp/run/.make; fi; } 2>/dev/null 9>>tmp/run/.make)
 $(if $(busy),$(error another make is at work in this tree (process $(busy)): wait for it or stop it))
-$(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, in: $(PAIRS_NOW)))
+$(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, \
+  or two granularities, in: $(PAIRS_NOW), $(GRANS_NOW)))
 
 replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 # -n in a tree where this is not built yet
@@ -118,7 +123,7 @@ SHARED  := $(MODEL_DIRS:%=%/extract-lm.args) $(all_data:%=%/calib-pack.args)
 define compose
 $B/compose-config --model $(call quoted,$1) --dataset $(call quoted,$2) --set $(call quoted,SET) \
   $(foreach n,$(NS_NOW),$(foreach p,$(PAIRS_NOW),$(foreach g,$(GRANS_NOW),\
-    --cell $p,$g,$n=$(call data_dir,$1,$2,$n)/$(call pair_name,$p)/$g/config)));
+    --cell $p,$g,$n=$(call data_dir,$1,$2,$n)/$(call name_of,$p)/$(call name_of,$g)/config)));
 endef
 .PRECIOUS: $(CONFIGS) $(SHARED)
 $(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
@@ -129,7 +134,7 @@ $(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
 	$(foreach m,$(M_VARS),a=$(call data_dir,$m,$(firstword $(D_VARS)),$(firstword $(NS_NOW)))/$(first_cell)/config/args; \
 	  $(call same,$$a/extract-lm,tmp/run/$(slug.$m)/extract-lm.args);) \
 	$(foreach d,$(all_data),$(call same,$d/$(first_cell)/config/args/calib-pack,$d/calib-pack.args);)
-first_cell = $(call pair_name,$(firstword $(PAIRS_NOW)))/$(firstword $(GRANS_NOW))
+first_cell = $(call name_of,$(firstword $(PAIRS_NOW)))/$(call name_of,$(firstword $(GRANS_NOW)))
 
 # ---- a model: size and times of its files decide whether extract-lm looks again, its hashes what follows
 define model_rules
@@ -224,11 +229,11 @@ publish: $(REPORTS) $B/publish-run
 	$Q$B/publish-run --root models $(CELLS)
 
 # ---- the best mix of the menu's pairs under a budget
-RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(sort $(call pair_name,$(MENU)))))-$(GRANULARITY)-$(BITS)bits.json
+RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(sort $(call name_of,$(MENU)))))-$(GRAN)-$(BITS)bits.json
 recipe_summary = "score \(.score) at \(.effective_bits | $(2_digits)) effective bits \
   (budget \(.adjusted_bits | $(2_digits))):", \
   (.menu[] | "  \(.groups) groups  \(.pair)")
-$(RECIPE): $(foreach p,$(sort $(MENU)),$(DATA_DIR)/$(call pair_name,$p)/$(GRANULARITY)/scores.json) \
+$(RECIPE): $(foreach p,$(sort $(MENU)),$(DATA_DIR)/$(call name_of,$p)/$(GRAN)/scores.json) \
            $(firstword $(MODEL_DIRS))/lm.id $B/recipe-search.id | $(firstword $(MODEL_DIRS))/lm.json
 	$(call say,SEARCH,$@)
 	$Q$B/recipe-search --lm $(firstword $(MODEL_DIRS))/lm.json --bits $(BITS) -o $@ $(filter %/scores.json,$^)
