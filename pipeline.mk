@@ -111,6 +111,9 @@ $(if $(busy),$(error another make is at work in this tree (process $(busy)): wai
 $(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, \
   or two granularities, in: $(PAIRS_NOW), $(GRANS_NOW)))
 
+# the cells, one a line, for what takes many: a command line is bounded
+lines_of = $(subst $() ,$(newline),$(strip $1))
+$(file >tmp/run/.cells,$(call lines_of,$(CELLS)))
 replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 # -n in a tree where this is not built yet
 needs   = [ -e $1 ] || exit 0;
@@ -120,17 +123,18 @@ same    = cmp -s $1 $2 || { cp $1 $2.new && mv $2.new $2; }
 CONFIGS := $(foreach f,composed-config.yaml pair.yaml args/autoquant-score args/manifest backend,$(CELLS:%=%/config/$f))
 SHARED  := $(MODEL_DIRS:%=%/extract-lm.args) $(all_data:%=%/calib-pack.args)
 # compose,MODEL VARIABLE,DATASET VARIABLE
-define compose
-$B/compose-config --model $(call quoted,$1) --dataset $(call quoted,$2) --set $(call quoted,SET) \
-  $(foreach n,$(NS_NOW),$(foreach p,$(PAIRS_NOW),$(foreach g,$(GRANS_NOW),\
-    --cell $p,$g,$n=$(call data_dir,$1,$2,$n)/$(call name_of,$p)/$(call name_of,$g)/config)));
-endef
+compose_args = --model=$(call given,$1)$(newline)--dataset=$(call given,$2)$(newline)--set=$(call \
+  given,SET)$(newline)$(call lines_of,$(foreach n,$(NS_NOW),$(foreach p,$(PAIRS_NOW),$(foreach g,$(GRANS_NOW),\
+  --cell=$p,$g,$n=$(call data_dir,$1,$2,$n)/$(call name_of,$p)/$(call name_of,$g)/config))))
+compose_file = tmp/run/.compose-$(slug.$1)-$(slug.$2)
+compose = $(file >$(compose_file),$(call compose_args,$1,$2))$B/compose-config @$(compose_file);
 .PRECIOUS: $(CONFIGS) $(SHARED)
 $(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
 	+@$(call needs,$B/compose-config)$(call needs,$B/autoquant-score)set -e; \
 	b=$$($B/autoquant-score --print-backend --backend $(BACKEND) --threads $(THREADS)); \
 	$(foreach m,$(M_VARS),$(foreach d,$(D_VARS),$(call compose,$m,$d))) \
-	for c in $(CELLS); do [ "$$b" = "$$(cat $$c/config/backend 2>&1)" ] || echo "$$b" >$$c/config/backend; done; \
+	while read -r c; do { read -r was <$$c/config/backend; } 2>/dev/null || was=; \
+	  [ "$$b" = "$$was" ] || echo "$$b" >$$c/config/backend; done <tmp/run/.cells; \
 	$(foreach m,$(M_VARS),a=$(call data_dir,$m,$(firstword $(D_VARS)),$(firstword $(NS_NOW)))/$(first_cell)/config/args; \
 	  $(call same,$$a/extract-lm,tmp/run/$(slug.$m)/extract-lm.args);) \
 	$(foreach d,$(all_data),$(call same,$d/$(first_cell)/config/args/calib-pack,$d/calib-pack.args);)
@@ -222,11 +226,11 @@ sensitivity: $R/per-layer-sensitivity.md $R/per-layer-sensitivity.json
 INDEX := $(if $(word 2,$(MODEL_DIRS)),tmp/run,$(MODEL_DIRS))/sensitivity-index
 $(INDEX).md $(INDEX).json &: $(foreach c,$(CELLS),$(call manifest,$c)) $B/report-index.id
 	$(call say,INDEX,$(INDEX).md)
-	$Q$B/report-index -o $(INDEX).md --json $(INDEX).json $(CELLS)
+	$Q$B/report-index -o $(INDEX).md --json $(INDEX).json @tmp/run/.cells
 sweep three-phase: $(REPORTS) $(INDEX).md $(INDEX).json
 	$(call results,$(INDEX).md)
 publish: $(REPORTS) $B/publish-run
-	$Q$B/publish-run --root models $(CELLS)
+	$Q$B/publish-run --root models @tmp/run/.cells
 
 # ---- the best mix of the menu's pairs under a budget
 RECIPE := $(DATA_DIR)/recipe-$(subst $() ,+,$(strip $(sort $(call name_of,$(MENU)))))-$(GRAN)-$(BITS)bits.json

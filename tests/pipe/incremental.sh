@@ -90,7 +90,7 @@ fresh 'after scoring failed with other settings (the copy of the configuration i
 fresh 'after scoring of two cells failed' '' \
     'mk recipe CALIB_N=16 && ! mk recipe CALIB_N=16 MENU="fp4_fp8 fp8_fp8" LAUNCH=false'
 # what make -n may write is what it takes to find out what is stale
-results() { find tmp -type f ! -path '*/config/*' ! -name '*.id' ! -name '*.args' ! -name '*.due' ! -name .make \
+results() { find tmp -type f ! -path '*/config/*' ! -name '*.id' ! -name '*.args' ! -name '*.due' ! -name '.*' \
     -printf '%p %i %T@\n' | sort; }
 restore
 results >"$tmp/before"
