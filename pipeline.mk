@@ -110,7 +110,6 @@ busy := $(shell mkdir -p tmp/run && { flock 9; p=$$(cat tmp/run/.make); \
 $(if $(busy),$(error another make is at work in this tree (process $(busy)): wait for it or stop it))
 $(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, \
   or two granularities, in: $(PAIRS_NOW), $(GRANS_NOW)))
-
 # the cells, one a line, for what takes many: a command line is bounded
 lines_of = $(subst $() ,$(newline),$(strip $1))
 $(file >tmp/run/.cells,$(call lines_of,$(CELLS)))
@@ -261,7 +260,7 @@ report: $B/report-md $B/report-json | $(filter sensitivity sweep three-phase rec
 # A manifest from elsewhere becomes a finished run.
 import: $B/import-manifest $B/report-md $B/report-json
 	@[ -n $(call quoted,FROM) ] || { echo 'import: say FROM=path/to/manifest.json' >&2; exit 2; }
-	$Qd=$$($B/import-manifest --root tmp/run $(call quoted,FROM)) && for m in "$$d"/*_quant_manifest.json; do \
+	$Qd=$$($B/import-manifest --root tmp/run $(call quoted,FROM)) || exit; for m in "$$d"/*_quant_manifest.json; do \
 	  $B/report-md -o "$$d/per-layer-sensitivity.md" "$$m" && \
 	  $B/report-json -o "$$d/per-layer-sensitivity.json" "$$m" || exit; done; printf '  %-9s %s\n' RESULT "$$d"
 
@@ -297,7 +296,7 @@ help:
 	  '  MODELS=$(MODELS)   of a sweep, instead of MODEL; plain names' \
 	  '  DATASET='$(call quoted,DATASET)'   a name in conf/dataset, or a captions file' \
 	  '  DATASETS=$(DATASETS)   of a sweep, instead of DATASET; plain names' \
-	  '  GRANULARITY=$(GRANULARITY)   one of:' \
+	  '  GRANULARITY=$(GRANULARITY)   a file, or one of:' \
 	  '    $(basename $(notdir $(sort $(wildcard conf/quant_granularity/*.yaml))))' \
 	  '  GRANULARITIES=$(GRANULARITIES)   of a sweep' \
 	  '  BACKEND=$(BACKEND)   auto, cpu, ref; cuda with CUDA=1      THREADS=$(THREADS)   0 = all' \
