@@ -110,6 +110,9 @@ busy := $(shell mkdir -p tmp/run && { flock 9; p=$$(cat tmp/run/.make); \
 $(if $(busy),$(error another make is at work in this tree (process $(busy)): wait for it or stop it))
 $(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, \
   or two granularities, in: $(PAIRS_NOW), $(GRANS_NOW)))
+$(if $(and $(filter publish,$(asked)),$(word 2,$(D_VARS))),$(error publish takes one dataset: what it writes is \
+  named by model, pair, granularity and size))
+
 # the cells, one a line, for what takes many: a command line is bounded
 lines_of = $(subst $() ,$(newline),$(strip $1))
 $(file >tmp/run/.cells,$(call lines_of,$(CELLS)))
