@@ -137,18 +137,6 @@ row 'a weight changed' "EXTRACT $scored" 'printf "\\001" | dd of=$weights bs=1 s
 cp -a "$top/models/." models/
 
 # ---- killed: the next run completes, and nothing shows that there was a kill
-# normal DIR: the files of a run without what tells one from another
-normal() {
-    (cd "$1" && find . -type f ! -name .make ! -name '*.due' ! -name '*.key' ! -name files.id ! -name lm.json | sort |
-        while read -r f; do
-            echo "== $f"
-            case $f in
-            *.json) jq -S 'del(.. | objects | .run, .seconds, .started, .tokens_per_second)' "$f" ;;
-            *.md) grep -v '^- \*\*Run:\*\*' "$f" ;;
-            *) cat "$f" ;;
-            esac
-        done)
-}
 normal "$tmp/uninterrupted" >"$tmp/want"
 printf '#!/bin/sh\n: >started\nexec sleep 60\n' >"$tmp/hang" && chmod +x "$tmp/hang"
 # interrupted: wait for the make of process $pid to be killed, run again, compare
