@@ -227,8 +227,8 @@ sensitivity: $R/per-layer-sensitivity.md $R/per-layer-sensitivity.json
 # ---- a whole grid, and its cells side by side
 INDEX := $(if $(word 2,$(MODEL_DIRS)),tmp/run,$(MODEL_DIRS))/sensitivity-index
 .PRECIOUS: $(INDEX).md $(INDEX).json
-$(INDEX).args: FORCE
-	+@mkdir -p $(@D) && cp tmp/run/.cells $@.new && { $(replace); }
+$(INDEX).args: FORCE | $(SHARED)
+	+@$(call needs,$(@D))cp tmp/run/.cells $@.new && { $(replace); }
 $(INDEX).md $(INDEX).json &: $(INDEX).args $(foreach c,$(CELLS),$(call manifest,$c)) $B/report-index.id
 	$(call say,INDEX,$(INDEX).md)
 	$Q$B/report-index -o $(INDEX).md --json $(INDEX).json @$<
