@@ -148,14 +148,14 @@ interrupted() {
 }
 for delay in 0.03 0.1 0.17 0.24 0.31 0.4; do
     rm -rf tmp/run
-    setsid sh -c "${QSENS_MAKE:-make} sensitivity CALIB_N=16" >/dev/null 2>&1 &
+    setsid sh -c "${QSENS_MAKE:-make MODE=${build##*/}} sensitivity CALIB_N=16" >/dev/null 2>&1 &
     pid=$!
     sleep $delay
     kill -9 -$pid 2>/dev/null
     interrupted "killed after $delay s"
 done
 rm -rf tmp/run
-setsid sh -c "${QSENS_MAKE:-make} sensitivity CALIB_N=16 LAUNCH='$tmp/hang'" >/dev/null 2>&1 &
+setsid sh -c "${QSENS_MAKE:-make MODE=${build##*/}} sensitivity CALIB_N=16 LAUNCH='$tmp/hang'" >/dev/null 2>&1 &
 pid=$!
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e started ] || sleep 0.5; done
 mk sensitivity CALIB_N=16 >"$tmp/out" 2>"$tmp/err"
