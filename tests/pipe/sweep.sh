@@ -4,7 +4,8 @@
 . tests/pipe/scratch
 tree=$tmp/tree
 scratch_tree "$tree"
-rm "$tree/models" && cp -a "$top/models" "$tmp/models" && ln -s "$tmp/models" "$tree/models"
+rm "$tree/models" && cp -a "$top/models" "$tmp/models" && rm -rf "$tmp"/models/*/layer-analysis &&
+    ln -s "$tmp/models" "$tree/models"
 cd "$tree" && mk all >"$tmp/out" || exit 1
 pairs='fp4_fp8 int8_int8 fp8_fp16'
 model=tmp/run/tiny_qwen3_vl
