@@ -48,12 +48,11 @@ for file in "$run"/sample_captions-n16/fp4_fp8/default/*.json "$run"/sample_capt
     report $? "docs/files.md: $name"
 done
 # the tensors of the binary files, as documented
-for file in calib scores; do
-    [ $file = calib ] && path=$run/sample_captions-n16/calib.safetensors || path=$run/sample_captions-n16/fp4_fp8/default/records.safetensors
+for path in "$run"/sample_captions-n16/calib.safetensors "$run"/sample_captions-n16/fp4_fp8/default/records.safetensors; do
     length=$(od -An -tu8 -N8 "$path" | tr -d ' ')
     for tensor in $(tail -c +9 "$path" | head -c "$length" | jq -r 'keys[] | select(. != "__metadata__")'); do
         grep -q "^|.*\`$tensor\`" docs/files.md
-        report $? "docs/files.md: $tensor of $file"
+        report $? "docs/files.md: $tensor of ${path##*/}"
     done
 done
 echo "1..$n"
