@@ -48,7 +48,8 @@ for file in "$run"/sample_captions-n16/fp4_fp8/default/*.json "$run"/sample_capt
     report $? "docs/files.md: $name"
 done
 # the tensors of the binary files, as documented
-for path in "$run"/sample_captions-n16/calib.safetensors "$run"/sample_captions-n16/fp4_fp8/default/records.safetensors; do
+for path in "$run"/sample_captions-n16/calib.safetensors \
+    "$run"/sample_captions-n16/fp4_fp8/default/records.safetensors; do
     length=$(od -An -tu8 -N8 "$path" | tr -d ' ')
     for tensor in $(tail -c +9 "$path" | head -c "$length" | jq -r 'keys[] | select(. != "__metadata__")'); do
         grep -q "^|.*\`$tensor\`" docs/files.md
