@@ -42,7 +42,8 @@ for file in lm.json sensitivity-index.json sensitivity-index.md; do
     grep -q "${file%.*}" docs/files.md && [ -f "$run/$file" ]
     report $? "docs/files.md: $file"
 done
-for file in "$run"/sample_captions-n16/fp4_fp8/default/*.json "$run"/sample_captions-n16/fp4_fp8/default/*.safetensors; do
+for file in "$run"/sample_captions-n16/fp4_fp8/default/*.json \
+    "$run"/sample_captions-n16/fp4_fp8/default/*.safetensors; do
     name=$(basename "$file")
     grep -q "${name#wfp4_afp8_autoquant_lm}" docs/files.md || grep -q "${name%.json}" docs/files.md
     report $? "docs/files.md: $name"
