@@ -1,22 +1,9 @@
 #!/bin/sh
 # import-manifest: manifests of both stacks as runs on which reports, search and index work; refusals.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 M=tests/fixtures/manifest/fp4_fp8.json
 P=../shared/data/published
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
-run() { # run CODE NAME ARGS...
-    want=$1 name=$2
-    shift 2
-    "$B/import-manifest" "$@" >"$D/out" 2>"$D/err"
-    [ $? = "$want" ]; ok $? "$name exits $want"
-}
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
+tool=import-manifest
 # A manifest of the reference's older layout, made of ours.
 old() { jq 'del(.qsens, .dataset, .quantization, .run_config)'"$2" "$M" >"$D/$1"; }
 

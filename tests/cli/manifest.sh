@@ -1,24 +1,11 @@
 #!/bin/sh
 # manifest: scores.json and lm.json to the manifest, on the bundled model; then both reports of it.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 F=tests/fixtures/manifest
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
 for t in manifest extract-lm; do
     if [ ! -x "$B/$t" ]; then echo "1..0 # SKIP $t is not built"; exit 0; fi
 done
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
-run() { # run CODE NAME ARGS...
-    want=$1 name=$2
-    shift 2
-    "$B/manifest" "$@" >"$D/out" 2>"$D/err"
-    [ $? = "$want" ]; ok $? "$name exits $want"
-}
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
+tool=manifest
 
 "$B/extract-lm" -o "$D/lm.json" models/tiny_qwen3_vl 2>"$D/err"; ok $? "extract-lm on the bundled model"
 set -- --lm "$D/lm.json" --model-id tiny_qwen3_vl --dataset-name coco2017_captions --dataset-size medium \

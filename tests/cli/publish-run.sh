@@ -1,21 +1,8 @@
 #!/bin/sh
 # publish-run: what is written where, that nothing private is in it, idempotence, refusals.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 F=tests/fixtures/manifest
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
-run() { # run CODE NAME ARGS...
-    want=$1 name=$2
-    shift 2
-    "$B/publish-run" "$@" >"$D/out" 2>"$D/err"
-    [ $? = "$want" ]; ok $? "$name exits $want"
-}
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
+tool=publish-run
 snapshot() { find "$D/models" -type f -exec stat -c '%n %y %i' {} + | sort; }
 
 # Two runs of the bundled model as the pipeline leaves them, with private paths in every place.

@@ -1,23 +1,9 @@
 #!/bin/sh
 # recipe-search: results, refusals and their exit codes, on the samples of tests/fixtures.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 F=tests/fixtures/manifest
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
 if [ ! -x "$B/recipe-search" ]; then echo "1..0 # SKIP recipe-search is not built"; exit 0; fi
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
-# run CODE NAME ARGS...: the exit code must be CODE
-run() {
-    want=$1 name=$2
-    shift 2
-    "$B/recipe-search" "$@" >"$D/out" 2>"$D/err"
-    [ $? = "$want" ]; ok $? "$name exits $want"
-}
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
+tool=recipe-search
 
 run 0 "two pairs" --bits 6 "$F/fp4_fp8.json" "$F/scores.fp8_fp8.json"
 says out '"format": "qsens-recipe"'

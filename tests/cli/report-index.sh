@@ -1,22 +1,9 @@
 #!/bin/sh
 # report-index: rows, comparisons, order, links, refusals.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 F=tests/fixtures/manifest
 P=../shared/data/published
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
-run() { # run CODE NAME ARGS...
-    want=$1 name=$2
-    shift 2
-    "$B/report-index" "$@" >"$D/out" 2>"$D/err"
-    [ $? = "$want" ]; ok $? "$name exits $want"
-}
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
+tool=report-index
 
 "$B/extract-lm" -o "$D/lm.json" models/tiny_qwen3_vl 2>"$D/err"; ok $? "extract-lm"
 for p in fp4_fp8 fp8_fp8; do

@@ -1,21 +1,13 @@
 #!/bin/sh
 # report-md and report-json: files, refusals and their exit codes, on the sample manifest.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 M=tests/fixtures/manifest/fp4_fp8.json
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
 run() { # run CODE NAME TOOL ARGS...
     want=$1 name=$2 tool=$3
     shift 3
     "$B/$tool" "$@" >"$D/out" 2>"$D/err"
     [ $? = "$want" ]; ok $? "$tool: $name exits $want"
 }
-says() { grep -q -- "$2" "$D/$1"; ok $? "  $1: $2"; }
 
 printf 'autoquant:\n  effective_bits: 8\n' >"$D/composed-config.yaml"
 sed 's/"rank": 40/"rank": 39/' "$M" >"$D/lie.json"

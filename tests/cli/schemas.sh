@@ -1,18 +1,11 @@
 #!/bin/sh
 # conf/schema: every artifact of a real run on the bundled model is valid, so are the reference's published manifests
 # (where they are at hand) and what is made of them; a broken artifact is not.
-B=${QSENS_BUILD_DIR:-tmp/build/release}
+. tests/cli/scratch
 S=conf/schema
 F=tests/fixtures/manifest
 P=../shared/data/published
-D=$(mktemp -d) || exit 1
-trap 'rm -rf "$D"' EXIT
 if ! python3 -c 'import jsonschema' 2>/dev/null; then echo "1..0 # SKIP python3-jsonschema is not installed"; exit 0; fi
-n=0
-ok() { # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$D/err"; fi
-}
 run() { # run NAME TOOL ARGS...
     name=$1 tool=$2
     shift 2
