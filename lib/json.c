@@ -248,3 +248,9 @@ int json_get_object(const json_t *o, const char *key, const char *where, json_t 
     *out = (json_t *)(uintptr_t)v;
     return 0;
 }
+
+void json_set(json_t *o, const char *key, json_t *value)
+{
+    if (json_object_set_new(o, key, value))
+        BUG("'%s' cannot be set", key);
+}

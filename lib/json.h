@@ -23,6 +23,9 @@ void json_print(FILE *f, const json_t *v, int indent);
 enum { JSON_REPR = 64 }; /* bytes out must hold */
 void json_real_repr(double x, char *out);
 
+/* o[key] = value, which o then owns. A value that is NULL (a string that is not UTF-8) is a BUG. */
+void json_set(json_t *o, const char *key, json_t *value);
+
 /* Typed members of an object. `where` names the file and place for messages. Each returns -1 with ERR_FORMAT
  * ("<where>: missing key 'k'", "<where>: 'k' must be a string") where the key is missing or of another type. */
 int json_get_str(const json_t *o, const char *key, const char *where, const char **out, struct err *e) MUST_CHECK;

@@ -8,12 +8,6 @@
 #include "safetensors.h"
 #include "version.h"
 
-static void set(json_t *o, const char *key, json_t *v)
-{
-    if (json_object_set_new(o, key, v))
-        BUG("cannot set '%s'", key);
-}
-
 /* Sum of a unit's record over the scored sequences, in file order. */
 static double unit_score(const struct scorer_result *r, int replay, int unit)
 {
@@ -39,23 +33,23 @@ static json_t *describe_pair(const struct pair *p)
     quantizer_key(&p->weight, w);
     quantizer_key(&p->activation, a);
     json_t *o = json_object();
-    set(o, "name", json_string(p->name));
-    set(o, "modelopt_config", json_string(p->modelopt_config));
-    set(o, "recipe_name", json_string(p->recipe_name));
-    set(o, "bits", json_integer(pair_bits(p)));
-    set(o, "weight", json_string(w));
-    set(o, "activation", json_string(a));
+    json_set(o, "name", json_string(p->name));
+    json_set(o, "modelopt_config", json_string(p->modelopt_config));
+    json_set(o, "recipe_name", json_string(p->recipe_name));
+    json_set(o, "bits", json_integer(pair_bits(p)));
+    json_set(o, "weight", json_string(w));
+    json_set(o, "activation", json_string(a));
     return o;
 }
 
 static json_t *describe_arithmetic(const struct scores_source *s)
 {
     json_t *o = json_object();
-    set(o, "version", json_integer(QSENS_ARITHMETIC));
-    set(o, "dtype", json_string(s->options->bf16 ? "bf16" : "fp32"));
-    set(o, "padding", json_string(s->calib->sentinels ? "reference" : "none"));
-    set(o, "backend", json_string(s->backend));
-    set(o, "block_batches", json_integer(s->options->block_batches));
+    json_set(o, "version", json_integer(QSENS_ARITHMETIC));
+    json_set(o, "dtype", json_string(s->options->bf16 ? "bf16" : "fp32"));
+    json_set(o, "padding", json_string(s->calib->sentinels ? "reference" : "none"));
+    json_set(o, "backend", json_string(s->backend));
+    json_set(o, "block_batches", json_integer(s->options->block_batches));
     return o;
 }
 
@@ -69,18 +63,18 @@ static json_t *describe_calibration(const struct scores_source *s)
         loss += c->n_loss[i];
     }
     json_t *o = json_object();
-    set(o, "source", json_string(c->source));
-    set(o, "sequences", json_integer(c->n_seqs));
-    set(o, "batches", json_integer(c->n_batches));
-    set(o, "batch_size", json_integer(c->batch_size));
-    set(o, "seq_len", json_integer(c->seq_len));
-    set(o, "rows", json_integer(c->n_rows));
-    set(o, "real_tokens", json_integer(real));
-    set(o, "pad_tokens", json_integer(pad));
-    set(o, "loss_tokens", json_integer(loss));
-    set(o, "score_sequences", json_integer(s->result->n_scored_seqs));
-    set(o, "score_batches", json_integer(s->result->n_scored_batches));
-    set(o, "score_rows", json_integer(s->result->n_scored_rows));
+    json_set(o, "source", json_string(c->source));
+    json_set(o, "sequences", json_integer(c->n_seqs));
+    json_set(o, "batches", json_integer(c->n_batches));
+    json_set(o, "batch_size", json_integer(c->batch_size));
+    json_set(o, "seq_len", json_integer(c->seq_len));
+    json_set(o, "rows", json_integer(c->n_rows));
+    json_set(o, "real_tokens", json_integer(real));
+    json_set(o, "pad_tokens", json_integer(pad));
+    json_set(o, "loss_tokens", json_integer(loss));
+    json_set(o, "score_sequences", json_integer(s->result->n_scored_seqs));
+    json_set(o, "score_batches", json_integer(s->result->n_scored_batches));
+    json_set(o, "score_rows", json_integer(s->result->n_scored_rows));
     return o;
 }
 
@@ -89,11 +83,11 @@ static json_t *describe_run(const struct scores_source *s)
     char host[256] = "";
     gethostname(host, sizeof host - 1);
     json_t *o = json_object();
-    set(o, "seconds", json_real(s->seconds));
-    set(o, "tokens_per_second", json_real(s->seconds > 0 ? (double)s->calib->n_rows / s->seconds : 0));
-    set(o, "threads", json_integer(parallel_threads()));
-    set(o, "host", json_string(host));
-    set(o, "started", json_string(s->started));
+    json_set(o, "seconds", json_real(s->seconds));
+    json_set(o, "tokens_per_second", json_real(s->seconds > 0 ? (double)s->calib->n_rows / s->seconds : 0));
+    json_set(o, "threads", json_integer(parallel_threads()));
+    json_set(o, "host", json_string(host));
+    json_set(o, "started", json_string(s->started));
     return o;
 }
 
@@ -113,23 +107,23 @@ static json_t *describe_groups(const struct scores_source *s, const struct pair 
             current = unit->group;
             sum = 0;
             group = json_object();
-            set(group, "name", json_string(lm->group[current].name));
-            set(group, "weights", json_integer((json_int_t)lm->group[current].weights));
-            set(group, "score", json_real(0));
-            set(group, "members", json_array());
+            json_set(group, "name", json_string(lm->group[current].name));
+            json_set(group, "weights", json_integer((json_int_t)lm->group[current].weights));
+            json_set(group, "score", json_real(0));
+            json_set(group, "members", json_array());
             json_array_append_new(groups, group);
         }
         const double score = unit_score(r, replay, u);
         json_t *m = json_object();
-        set(m, "unit", json_string(unit->name));
-        set(m, "weights", json_integer((json_int_t)unit->weights));
-        set(m, "score", json_real(score));
-        set(m, "input_amax", calibrated ? json_real(unit_amax(r, u)) : json_null());
-        set(m, "weight_amax", json_real((double)r->weight_amax[u]));
+        json_set(m, "unit", json_string(unit->name));
+        json_set(m, "weights", json_integer((json_int_t)unit->weights));
+        json_set(m, "score", json_real(score));
+        json_set(m, "input_amax", calibrated ? json_real(unit_amax(r, u)) : json_null());
+        json_set(m, "weight_amax", json_real((double)r->weight_amax[u]));
         json_array_append_new(json_object_get(group, "members"), m);
         sum += score;
         *total += score;
-        set(group, "score", json_real(sum));
+        json_set(group, "score", json_real(sum));
     }
     return groups;
 }
@@ -138,19 +132,19 @@ json_t *scores_document(const struct scores_source *s, const struct pair *p, int
 {
     double total;
     json_t *groups = describe_groups(s, p, replay, &total), *o = json_object(), *inputs = json_object();
-    set(inputs, "weights_sha256", json_string(s->lm->weights_sha256));
-    set(inputs, "tokens_sha256", json_string(s->calib->tokens_sha256));
-    set(o, "format", json_string("qsens-scores"));
-    set(o, "version", json_integer(1));
-    set(o, "pair", describe_pair(p));
-    set(o, "granularity", json_string(s->granularity));
-    set(o, "arithmetic", describe_arithmetic(s));
-    set(o, "inputs", inputs);
-    set(o, "calibration", describe_calibration(s));
-    set(o, "loss", json_real(s->result->loss));
-    set(o, "score", json_real(total));
-    set(o, "groups", groups);
-    set(o, "run", describe_run(s));
+    json_set(inputs, "weights_sha256", json_string(s->lm->weights_sha256));
+    json_set(inputs, "tokens_sha256", json_string(s->calib->tokens_sha256));
+    json_set(o, "format", json_string("qsens-scores"));
+    json_set(o, "version", json_integer(1));
+    json_set(o, "pair", describe_pair(p));
+    json_set(o, "granularity", json_string(s->granularity));
+    json_set(o, "arithmetic", describe_arithmetic(s));
+    json_set(o, "inputs", inputs);
+    json_set(o, "calibration", describe_calibration(s));
+    json_set(o, "loss", json_real(s->result->loss));
+    json_set(o, "score", json_real(total));
+    json_set(o, "groups", groups);
+    json_set(o, "run", describe_run(s));
     return o;
 }
 
