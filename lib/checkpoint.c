@@ -93,11 +93,6 @@ static int list_shards(const json_t *map, const char *index, const char ***out, 
     return rc;
 }
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static int add_tensors(struct checkpoint *c, const json_t *map, const char *const *shard, size_t n, const char *index,
                        struct err *e)
 {

@@ -64,11 +64,6 @@ static int bind_tensor(struct lm *m, int i, const struct checkpoint *c, struct e
     return 0;
 }
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static bool ends_with(const char *s, const char *tail)
 {
     const size_t n = strlen(s), k = strlen(tail);
@@ -272,7 +267,7 @@ static bool all_finite(enum dtype t, const unsigned char *p, size_t n)
     return t == DT_F32 ? all_finite_32(p, n) : all_finite_16(p, n, t == DT_BF16 ? 0x7f80 : 0x7c00);
 }
 
-struct todo {
+struct hash_task {
     int tensor;
     uint64_t nb;
 };
@@ -280,7 +275,7 @@ struct todo {
 struct hash_job {
     struct lm *m;
     const struct checkpoint *c;
-    struct todo *todo; /* largest first: the threads end together */
+    struct hash_task *task; /* largest first: the threads end together */
     uint64_t *bad;     /* per tensor: 1 + its first element that is not finite, or 0 */
     atomic_size_t read; /* bytes not reported yet */
     lm_progress_fn *progress;
@@ -315,12 +310,12 @@ static void hash_some(void *arg, size_t begin, size_t end, int thread)
 {
     struct hash_job *j = arg;
     for (size_t i = begin; i < end; i++)
-        hash_one(j, j->todo[i].tensor, thread);
+        hash_one(j, j->task[i].tensor, thread);
 }
 
 static int by_size(const void *a, const void *b)
 {
-    const struct todo *x = a, *y = b;
+    const struct hash_task *x = a, *y = b;
     return x->nb != y->nb ? (x->nb < y->nb) - (x->nb > y->nb) : x->tensor - y->tensor;
 }
 
@@ -328,19 +323,19 @@ int lm_hash(struct lm *m, const struct checkpoint *c, lm_progress_fn *progress, 
 {
     struct hash_job j = {.m = m, .c = c, .progress = progress, .arg = arg};
     size_t n = 0;
-    j.todo = xmalloc((size_t)m->n_tensors, sizeof *j.todo);
+    j.task = xmalloc((size_t)m->n_tensors, sizeof *j.task);
     j.bad = xcalloc((size_t)m->n_tensors, sizeof *j.bad);
     for (int i = 0; i < m->n_tensors; i++)
         if (!m->tensor[i].sha256[0])
-            j.todo[n++] = (struct todo){i, m->tensor[i].nb};
-    qsort(j.todo, n, sizeof *j.todo, by_size);
+            j.task[n++] = (struct hash_task){i, m->tensor[i].nb};
+    qsort(j.task, n, sizeof *j.task, by_size);
     parallel_for(n, 1, hash_some, &j);
     int rc = 0;
     for (int i = 0; i < m->n_tensors && !rc; i++)
         if (j.bad[i])
             rc = err_at(e, ERR_FORMAT, m->tensor[i].offset, "'%s': tensor '%s' is NaN or infinite at element %" PRIu64,
                         m->file[m->tensor[i].file].path, m->tensor[i].name, j.bad[i] - 1);
-    free(j.todo);
+    free(j.task);
     free(j.bad);
     return rc ? rc : checkpoint_unchanged(c, e);
 }

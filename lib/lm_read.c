@@ -193,11 +193,6 @@ static int load_unit(struct lm *m, int i, int n_vision, const json_t *o, const c
     return 0;
 }
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static int check_unique(const struct lm *m, const char *where, struct err *e)
 {
     const char **name = xmalloc((size_t)m->n_units, sizeof *name);

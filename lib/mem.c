@@ -74,3 +74,8 @@ void *xgrow(void *p, size_t *cap, size_t need, size_t size)
     *cap = n;
     return xrealloc(p, n, size);
 }
+
+int by_string(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}

@@ -18,6 +18,9 @@ char *xstrndup(const char *s, size_t n);
 /* printf into a new string; the caller frees. */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* qsort and bsearch order of an array of strings (char *), by strcmp. */
+int by_string(const void *a, const void *b);
+
 /* Grow *p (elements of `size` bytes, capacity *cap) so that it holds `need` elements. */
 void *xgrow(void *p, size_t *cap, size_t need, size_t size);
 

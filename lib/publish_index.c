@@ -16,11 +16,6 @@
 
 /* ---- what is published ---- */
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* Names of the subdirectories of dir that start with prefix, sorted; the caller frees them. */
 static char **subdirectories(const char *dir, const char *prefix, size_t *n, struct err *e)
 {
@@ -38,7 +33,7 @@ static char **subdirectories(const char *dir, const char *prefix, size_t *n, str
             name[(*n)++] = xstrdup(entry->d_name);
         }
     closedir(d);
-    qsort(name, *n, sizeof *name, by_name);
+    qsort(name, *n, sizeof *name, by_string);
     return xgrow(name, &cap, *n + 1, sizeof *name);
 }
 
