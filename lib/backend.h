@@ -43,6 +43,11 @@ struct be_seqs {
     struct be_view sentinel; /* U8 [n], 1: the first row is a sentinel: it attends nothing and nobody attends it */
 };
 
+/* How to open a backend; a NULL pointer stands for all zero. A backend ignores what does not concern it. */
+struct be_options {
+    size_t memory; /* bytes of device memory to stay below, the driver's own included; 0: all that is free */
+};
+
 struct be_ops {
     const char *name;
     /* Element types this implementation wants in the modes bf16 and fp32, for weights and for activations; and for sums
@@ -55,7 +60,7 @@ struct be_ops {
     int (*usable)(struct err *e);
 
     /* ---- memory */
-    struct be *(*open)(struct err *e);
+    struct be *(*open)(const struct be_options *o, struct err *e);
     void (*close)(struct be *);
     /* Bytes that weights may take to stay resident; 0: one layer at a time. */
     size_t (*weight_room)(struct be *);

@@ -21,8 +21,9 @@ float *cpu_scratch(struct cpu_scratch *s, size_t n)
     return s->data;
 }
 
-static struct be *cpu_open(struct err *e)
+static struct be *cpu_open(const struct be_options *o, struct err *e)
 {
+    (void)o;
     (void)e;
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);

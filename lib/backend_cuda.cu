@@ -12,15 +12,43 @@ bool cuda_failed(struct be *be, cudaError_t rc, const char *what)
     return be->error.code != ERR_NONE;
 }
 
+/* What the driver, this program's kernels and those of cuBLASLt take before anything is allocated, and the step in
+ * which memory is given out. */
+enum { CONTEXT_BYTES = 640 << 20, GRANULE = 2 << 20 };
+
+static size_t granules(size_t nb)
+{
+    return (nb + GRANULE - 1) / GRANULE * GRANULE;
+}
+
+void *cuda_malloc(struct be *be, size_t nb, const char *what)
+{
+    void *p = NULL;
+    const size_t taken = granules(nb ? nb : 1);
+    if (be->error.code == ERR_NONE && be->limit && CONTEXT_BYTES + be->used + taken > be->limit)
+        err_set(&be->error, ERR_LIMIT, "CUDA: %s: %.0f MB more than the %.0f MB in use are above the limit of %.0f MB",
+                what, (double)taken / 1e6, (double)(be->used + CONTEXT_BYTES) / 1e6, (double)be->limit / 1e6);
+    if (be->error.code != ERR_NONE || cuda_failed(be, cudaMalloc(&p, nb ? nb : 1), what))
+        return NULL;
+    be->used += taken;
+    return p;
+}
+
+void cuda_release(struct be *be, void *p, size_t nb)
+{
+    if (!p)
+        return;
+    cudaFree(p);
+    be->used -= granules(nb ? nb : 1);
+}
+
 void *cuda_scratch(struct be *be, size_t nb)
 {
     if (nb > be->scratch_bytes) {
         cudaStreamSynchronize(be->stream);
-        cudaFree(be->scratch);
-        be->scratch = NULL;
-        be->scratch_bytes = 0;
-        if (!cuda_failed(be, cudaMalloc(&be->scratch, nb), "scratch memory"))
-            be->scratch_bytes = nb;
+        cuda_release(be, be->scratch, be->scratch_bytes);
+        be->scratch = (char *)cuda_malloc(be, nb, "scratch memory");
+        be->scratch_bytes = be->scratch ? nb : 0;
     }
     return be->scratch;
 }
@@ -57,17 +85,18 @@ static int cuda_usable(struct err *e)
     return 0;
 }
 
-static struct be *cuda_open(struct err *e)
+static struct be *cuda_open(const struct be_options *o, struct err *e)
 {
     if (cuda_usable(e))
         return NULL;
     struct be *be = (struct be *)xcalloc(1, sizeof *be);
+    be->limit = o ? o->memory : 0;
     cuda_failed(be, cudaStreamCreateWithFlags(&be->stream, cudaStreamNonBlocking), "stream");
     for (int i = 0; i < STAGES; i++) {
         cuda_failed(be, cudaMallocHost(&be->stage[i], STAGE_BYTES), "pinned memory");
         cuda_failed(be, cudaEventCreateWithFlags(&be->stage_free[i], cudaEventDisableTiming), "event");
     }
-    cuda_failed(be, cudaMalloc(&be->workspace, GEMM_WORKSPACE), "GEMM workspace");
+    be->workspace = cuda_malloc(be, GEMM_WORKSPACE, "GEMM workspace");
     if (be->error.code == ERR_NONE && cublasLtCreate(&be->blas) != CUBLAS_STATUS_SUCCESS)
         err_set(&be->error, ERR_DEVICE, "cuBLASLt does not start");
     if (be->error.code != ERR_NONE) {
@@ -89,13 +118,12 @@ static size_t cuda_weight_room(struct be *be)
 
 static struct be_buf *cuda_alloc(struct be *be, size_t nb)
 {
-    if (be->error.code != ERR_NONE)
+    char *data = (char *)cuda_malloc(be, nb, "device memory");
+    if (!data)
         return NULL;
     struct be_buf *b = (struct be_buf *)xcalloc(1, sizeof *b);
-    if (cuda_failed(be, cudaMalloc(&b->data, nb ? nb : 1), "device memory")) {
-        free(b);
-        return NULL;
-    }
+    b->data = data;
+    b->nb = nb;
     cuda_failed(be, cudaMemsetAsync(b->data, 0, nb, be->stream), "memset");
     return b;
 }
@@ -105,7 +133,7 @@ static void cuda_free(struct be *be, struct be_buf *b)
     if (!b)
         return;
     cudaStreamSynchronize(be->stream);
-    cudaFree(b->data);
+    cuda_release(be, b->data, b->nb);
     free(b);
 }
 
@@ -182,7 +210,7 @@ static void load_staged(struct be *be, struct be_view dst, const char *src, enum
 {
     const size_t size = dtype_size(from), per_stage = row ? STAGE_BYTES / (D * size) * D : STAGE_BYTES / size;
     const bool same = from == dst.dtype && !(from == DT_F32 && round_bf16);
-    if (!same && !be->unpacked && cuda_failed(be, cudaMalloc(&be->unpacked, STAGE_BYTES), "staging memory"))
+    if (!same && !be->unpacked && !(be->unpacked = (char *)cuda_malloc(be, STAGE_BYTES, "staging memory")))
         return;
     for (size_t i = 0; i < n && be->error.code == ERR_NONE; i += per_stage) {
         const size_t k = n - i < per_stage ? n - i : per_stage;

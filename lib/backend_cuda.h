@@ -26,6 +26,7 @@ typedef __nv_bfloat16 bf16;
 
 struct be_buf {
     char *data; /* device */
+    size_t nb;
 };
 
 enum { STAGES = 2, STAGE_BYTES = 32 << 20, GEMM_WORKSPACE = 32 << 20, MAX_GEMM_SHAPES = 256 };
@@ -39,6 +40,8 @@ struct gemm_plan {
 
 struct be {
     struct err error; /* sticky */
+    size_t limit;     /* bytes of device memory to stay below; 0: none */
+    size_t used;      /* by cuda_malloc */
     cudaStream_t stream;
     cublasLtHandle_t blas;
     void *workspace;
@@ -54,6 +57,9 @@ struct be {
 
 /* Note a failed call once; true if it failed now or earlier. */
 bool cuda_failed(struct be *be, cudaError_t rc, const char *what);
+/* Device memory; NULL after a sticky error, ERR_LIMIT where the limit or the device has no room. */
+void *cuda_malloc(struct be *be, size_t nb, const char *what);
+void cuda_release(struct be *be, void *p, size_t nb);
 /* At least nb bytes of device scratch, contents undefined; the next call may give the same memory. */
 void *cuda_scratch(struct be *be, size_t nb);
 

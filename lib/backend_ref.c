@@ -8,8 +8,9 @@
 #include "fakequant.h"
 #include "mem.h"
 
-static struct be *ref_open(struct err *e)
+static struct be *ref_open(const struct be_options *o, struct err *e)
 {
+    (void)o;
     (void)e;
     return xcalloc(1, sizeof(struct be));
 }

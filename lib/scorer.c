@@ -393,7 +393,7 @@ int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct l
     r->record = xcalloc((size_t)set->n * (size_t)r->n_scored_seqs * U, sizeof *r->record);
     r->amax = xcalloc((size_t)r->n_batches * U, sizeof *r->amax);
     r->weight_amax = xcalloc(U, sizeof *r->weight_amax);
-    t.be = ops->open(e);
+    t.be = ops->open(NULL, e);
     if (!t.be) {
         scorer_result_free(r);
         return -1;

@@ -200,7 +200,7 @@ int main(int argc, char **argv)
     struct err e;
     parallel_init(argc > 1 ? (int)strtol(argv[1], NULL, 10) : 1);
     op = be_find("cpu", &e);
-    be = op ? op->open(&e) : NULL;
+    be = op ? op->open(NULL, &e) : NULL;
     if (!be)
         BUG("%s", e.msg);
     machine();

@@ -61,7 +61,7 @@ struct side {
 static inline void side_open(struct side *s, const struct be_ops *op, enum mode mode)
 {
     struct err e = {0};
-    *s = (struct side){.op = op, .mode = mode, .be = op->open(&e)};
+    *s = (struct side){.op = op, .mode = mode, .be = op->open(NULL, &e)};
     if (!s->be)
         BUG("%s: %s", op->name, e.msg);
 }
@@ -71,7 +71,7 @@ static inline const struct be_ops *usable_backend(const char *name)
 {
     struct err e = {0};
     const struct be_ops *op = be_find(name, &e);
-    struct be *be = op ? op->open(&e) : NULL;
+    struct be *be = op ? op->open(NULL, &e) : NULL;
     if (be) {
         op->close(be);
         return op;

@@ -118,7 +118,7 @@ int main(void)
     struct err e;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         ops = all[i];
-        be = ops->open(&e);
+        be = ops->open(NULL, &e);
         diag("%s", ops->name);
         check_sentinels();
         check_none();
