@@ -6,19 +6,33 @@
 
 enum { MAX_BLOCK_ROWS = 1 << 22 };
 
-int block_count(const struct calib *c, int batches)
+/* First sequence of a batch; the last batch may be short. */
+static int64_t first_seq(const struct calib *c, int64_t batch)
 {
-    return (int)((c->n_batches + batches - 1) / batches);
+    const int64_t seq = batch * c->batch_size;
+    return seq < c->n_seqs ? seq : c->n_seqs;
+}
+
+int block_cut(const struct calib *c, int batches, int **first)
+{
+    int n = 0, begin = 0;
+    *first = xmalloc((size_t)c->n_batches + 1, sizeof **first);
+    for (int i = 0; i < c->n_batches; i++) {
+        const int64_t rows = c->offset[first_seq(c, i + 1)] - c->offset[first_seq(c, begin)];
+        if (i == 0 || i - begin == batches || rows > BLOCK_ROWS)
+            (*first)[n++] = begin = i;
+    }
+    (*first)[n] = (int)c->n_batches;
+    return n;
 }
 
 /* Where the block's sequences, batches and rows begin and end. */
-static void set_range(struct block *b, const struct calib *c, int i, int batches)
+static void set_range(struct block *b, const struct calib *c, int first_batch, int n_batches)
 {
-    b->first_batch = i * batches;
-    b->n_batches = (int)(c->n_batches - b->first_batch < batches ? c->n_batches - b->first_batch : batches);
-    b->first_seq = b->first_batch * c->batch_size;
-    const int64_t end = (int64_t)(b->first_batch + b->n_batches) * c->batch_size;
-    b->n_seqs = (int)((end < c->n_seqs ? end : c->n_seqs) - b->first_seq);
+    b->first_batch = first_batch;
+    b->n_batches = n_batches;
+    b->first_seq = (int)first_seq(c, first_batch);
+    b->n_seqs = (int)first_seq(c, first_batch + n_batches) - b->first_seq;
     b->first_row = c->offset[b->first_seq];
     for (int s = 0; s < b->n_seqs; s++)
         b->n_loss += c->n_loss[b->first_seq + s];
@@ -71,15 +85,15 @@ static void fill(struct block *b, const struct calib *c, struct layout *l, float
         BUG("%d loss rows, %d announced", n, b->n_loss);
 }
 
-int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches,
-               bool bf16, struct err *e)
+int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int first_batch,
+               int n_batches, bool bf16, struct err *e)
 {
     *b = (struct block){0};
-    set_range(b, c, i, batches);
+    set_range(b, c, first_batch, n_batches);
     const int64_t rows = c->offset[b->first_seq + b->n_seqs] - b->first_row;
     if (rows > MAX_BLOCK_ROWS)
-        return err_set(e, ERR_LIMIT, "a block of %d batches has %lld rows, more than %d: use smaller blocks (--block)",
-                       batches, (long long)rows, MAX_BLOCK_ROWS);
+        return err_set(e, ERR_LIMIT, "a block of %d batches has %lld rows, more than %d: use smaller batches",
+                       n_batches, (long long)rows, MAX_BLOCK_ROWS);
     b->n_rows = (int)rows;
     b->seqs.n = b->n_seqs;
     const size_t n_ints = 2 * ((size_t)b->n_seqs + 1) + 2 * (size_t)b->n_rows + 3 * (size_t)b->n_loss;

@@ -1,5 +1,6 @@
 /* block - a fixed run of consecutive calibration batches on a backend: the unit of packing and of reproducibility.
- * Every GEMM runs over one block's rows, so a result does not depend on how many blocks a pass or a process holds. */
+ * Every GEMM runs over one block's rows, so a result does not depend on how many blocks a pass or a process holds.
+ * Rows are bounded too: beyond BLOCK_ROWS a GEMM gains nothing, and the activations of a block must fit a device. */
 #ifndef BLOCK_H
 #define BLOCK_H
 #include "backend.h"
@@ -20,11 +21,15 @@ struct block {
     struct be_view loss_scale;  /* F32 [n_loss] s of each row's batch */
 };
 
-/* Number of blocks of `batches` batches that the calibration data fill. */
-int block_count(const struct calib *c, int batches);
-/* Block number i; bf16: take the bf16 scales. ERR_LIMIT where a block has too many rows. */
-int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int i, int batches,
-               bool bf16, struct err *e) MUST_CHECK;
+enum { BLOCK_ROWS = 8192 };
+
+/* Cut the calibration data into n blocks of at most `batches` batches and, unless a single batch has more, at most
+ * BLOCK_ROWS rows. Block i is the batches (*first)[i] .. (*first)[i+1]-1. Cut from the front, so that more captions
+ * leave earlier blocks alone. Returns n; the caller frees *first. */
+int block_cut(const struct calib *c, int batches, int **first);
+/* The block of n_batches batches from first_batch; bf16: take the bf16 scales. ERR_LIMIT where it has too many rows. */
+int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int first_batch,
+               int n_batches, bool bf16, struct err *e) MUST_CHECK;
 void block_close(struct block *b, const struct be_ops *ops, struct be *be);
 
 #endif

@@ -280,17 +280,22 @@ static int backward_pass(struct run *t, int begin, int end, struct err *e)
 static int open_blocks(struct run *t, struct err *e)
 {
     const struct scorer_options *o = t->o;
-    t->n_blocks = block_count(t->calib, o->block_batches);
-    t->block = xcalloc((size_t)t->n_blocks, sizeof *t->block);
-    t->inputs = xcalloc((size_t)t->n_blocks, sizeof(struct be_buf *));
-    int max_rows = 1, max_loss = 0, max_seq = 1;
-    for (int i = 0; i < t->n_blocks; i++) {
-        if (block_open(&t->block[i], t->ops, t->be, t->calib, i, o->block_batches, o->bf16, e))
-            return -1;
+    int *first_batch;
+    const int n_blocks = block_cut(t->calib, o->block_batches, &first_batch);
+    t->block = xcalloc((size_t)n_blocks, sizeof *t->block);
+    t->inputs = xcalloc((size_t)n_blocks, sizeof(struct be_buf *));
+    int max_rows = 1, max_loss = 0, max_seq = 1, rc = 0;
+    for (int i = 0; i < n_blocks && !rc; i++) {
+        const int first = first_batch[i], n = first_batch[i + 1] - first;
+        rc = block_open(&t->block[i], t->ops, t->be, t->calib, first, n, o->bf16, e);
+        t->n_blocks = i + 1;
         max_rows = t->block[i].n_rows > max_rows ? t->block[i].n_rows : max_rows;
         max_loss = t->block[i].n_loss > max_loss ? t->block[i].n_loss : max_loss;
         t->n_scored_blocks += t->block[i].first_seq < t->r->n_scored_seqs;
     }
+    free(first_batch);
+    if (rc)
+        return -1;
     for (int64_t s = 0; s < t->calib->n_seqs; s++)
         max_seq = t->calib->n_real[s] > max_seq ? t->calib->n_real[s] : max_seq;
     t->pass_blocks = o->pass_blocks > 0 && o->pass_blocks < t->n_blocks ? o->pass_blocks : t->n_blocks;

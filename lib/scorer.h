@@ -15,7 +15,7 @@
 struct scorer_options {
     bool bf16;
     int score_size;    /* sequences to score, in whole batches: min(max(score_size/batch_size, 1), batches) */
-    int block_batches; /* batches of a block */
+    int block_batches; /* most batches of a block (block.h) */
     int pass_blocks;   /* blocks of a pass; 0 = all */
 };
 

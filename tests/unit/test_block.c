@@ -41,13 +41,33 @@ static void make_calib(struct calib *c, bool sentinels)
         BUG("%s", e.msg);
 }
 
+static bool cut_is(const struct calib *c, int batches, const int *want, int n)
+{
+    int *first;
+    const bool same = block_cut(c, batches, &first) == n && !memcmp(first, want, ((size_t)n + 1) * sizeof *want);
+    free(first);
+    return same;
+}
+
+static void check_cut(void)
+{
+    /* batches of two sequences; a short one at the end */
+    int64_t offset[] = {0, 4000, 8000, 8100, 8192, 8193, 20000, 20001, 20002, 24000};
+    const struct calib c = {.n_seqs = 9, .n_batches = 5, .batch_size = 2, .offset = offset};
+    ok(cut_is(&c, 8, (const int[]){0, 2, 3, 5}, 3), "a block ends before its rows exceed 8,192; one batch may");
+    ok(cut_is(&c, 1, (const int[]){0, 1, 2, 3, 4, 5}, 5), "or with its batches");
+    const struct calib fewer = {.n_seqs = 5, .n_batches = 3, .batch_size = 2, .offset = offset};
+    ok(cut_is(&fewer, 8, (const int[]){0, 2, 3}, 2), "fewer sequences: the blocks before the last are the same");
+}
+
 static void check_sentinels(void)
 {
     struct calib c;
     struct block b;
     struct err e;
     make_calib(&c, true);
-    ok(block_count(&c, 1) == 3 && block_count(&c, 2) == 2 && block_count(&c, 3) == 1 && block_count(&c, 8) == 1,
+    ok(cut_is(&c, 1, (const int[]){0, 1, 2, 3}, 3) && cut_is(&c, 2, (const int[]){0, 2, 3}, 2) &&
+           cut_is(&c, 3, (const int[]){0, 3}, 1) && cut_is(&c, 8, (const int[]){0, 3}, 1),
        "three batches in blocks of 1, 2, 3 and 8");
     ok(!block_open(&b, ops, be, &c, 0, 2, true, &e) && b.first_seq == 0 && b.n_seqs == 4 && b.first_batch == 0 &&
            b.n_batches == 2 && b.first_row == 0 && b.n_rows == 14 && b.n_loss == 9 && b.seqs.n == 4,
@@ -72,7 +92,7 @@ static void check_sentinels(void)
        "and in fp32");
     block_close(&b, ops, be);
 
-    ok(!block_open(&b, ops, be, &c, 1, 2, true, &e) && b.first_seq == 4 && b.n_seqs == 1 && b.first_batch == 2 &&
+    ok(!block_open(&b, ops, be, &c, 2, 1, true, &e) && b.first_seq == 4 && b.n_seqs == 1 && b.first_batch == 2 &&
            b.n_batches == 1 && b.first_row == 14 && b.n_rows == 3 && b.n_loss == 2,
        "the last block is short");
     ok(INTS(b.seqs.offset, 0, 3) && INTS(b.pos, 1, 0, 1) && INTS(b.batch, 0, 0, 0) && INTS(b.loss_row, 0, 1) &&
@@ -88,7 +108,7 @@ static void check_none(void)
     struct block b;
     struct err e;
     make_calib(&c, false);
-    ok(!block_open(&b, ops, be, &c, 0, 8, true, &e) && b.n_rows == 13 && b.n_loss == 7 && b.n_seqs == 5,
+    ok(!block_open(&b, ops, be, &c, 0, 3, true, &e) && b.n_rows == 13 && b.n_loss == 7 && b.n_seqs == 5,
        "padding none: sizes");
     ok(INTS(b.pos, 0, 1, 2, 0, 1, 2, 3, 0, 0, 1, 2, 0, 1) && INTS(b.loss_offset, 0, 2, 5, 5, 6, 7),
        "positions from 0; a sequence of one token has no loss");
@@ -108,7 +128,7 @@ static void check_too_large(void)
     const struct calib c = {.n_seqs = 1, .n_rows = 5000000, .n_batches = 1, .batch_size = 1, .offset = offset,
                             .n_loss = n_loss};
     ok(block_open(&b, ops, be, &c, 0, 1, true, &e) && e.code == ERR_LIMIT &&
-           strstr(e.msg, "use smaller blocks (--block)"),
+           strstr(e.msg, "use smaller batches"),
        "too many rows: %s", e.msg);
 }
 
@@ -120,6 +140,7 @@ int main(void)
         ops = all[i];
         be = ops->open(NULL, &e);
         diag("%s", ops->name);
+        check_cut();
         check_sentinels();
         check_none();
         check_too_large();
