@@ -38,7 +38,8 @@ static inline struct be_view be_at(struct be_view v, size_t n)
 
 /* Sequences packed one after the other. */
 struct be_seqs {
-    int n;
+    int n, n_rows;
+    double pairs;            /* (query, key) pairs, sum of length*(length+1)/2: what attention costs */
     struct be_view offset;   /* I32 [n+1], first row of each */
     struct be_view sentinel; /* U8 [n], 1: the first row is a sentinel: it attends nothing and nobody attends it */
 };

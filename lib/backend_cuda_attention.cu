@@ -443,16 +443,6 @@ static bool tiles_fit(struct be *be, enum dtype t, int E, size_t shared, const v
            aligned16(d);
 }
 
-static int rows_of(struct be *be, struct be_seqs seqs)
-{
-    int32_t n = 0;
-    cuda_failed(be,
-                cudaMemcpyAsync(&n, ptr<int32_t>(seqs.offset) + seqs.n, sizeof n, cudaMemcpyDeviceToHost, be->stream),
-                "rows");
-    cuda_failed(be, cudaStreamSynchronize(be->stream), "device");
-    return n;
-}
-
 void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
                     struct be_view v, struct be_seqs seqs, int H, int K, int E)
 {
@@ -462,7 +452,7 @@ void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct 
         BUG("head dimension %d", E);
     const struct heads h = {H, K, E};
     const float scale = 1.0f / sqrtf((float)E);
-    const int N = rows_of(be, seqs);
+    const int N = seqs.n_rows;
     const size_t shared = shared_bytes(E, 2, 1, 1, 1);
     const int32_t *offset = ptr<int32_t>(seqs.offset);
     const uint8_t *sentinel = ptr<uint8_t>(seqs.sentinel);
@@ -496,7 +486,7 @@ void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, str
         BUG("head dimension %d", E);
     const struct heads h = {H, K, E};
     const float scale = 1.0f / sqrtf((float)E), *plse = ptr<float>(lse);
-    const int N = rows_of(be, seqs), most = N / BQ + seqs.n;
+    const int N = seqs.n_rows, most = N / BQ + seqs.n;
     const size_t size = dtype_size(dq.dtype), per_head = ((size_t)N * (size_t)H * (size_t)E * size + 255) / 256 * 256;
     const size_t delta_bytes = ((size_t)N * (size_t)H * 4 + 255) / 256 * 256;
     char *scratch = (char *)cuda_scratch(be, 2 * per_head + delta_bytes + (size_t)most * sizeof(struct tile) + 16);

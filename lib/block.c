@@ -67,6 +67,7 @@ static void fill(struct block *b, const struct calib *c, struct layout *l, float
         offset[s] = (int32_t)(begin - b->first_row);
         loffset[s] = n;
         sentinel[s] = has_sentinel;
+        b->seqs.pairs += 0.5 * (double)(end - begin) * (double)(end - begin + 1);
         for (int64_t r = begin; r < end; r++) {
             const size_t i = (size_t)(r - b->first_row);
             batch[i] = c->batch[seq] - b->first_batch;
@@ -96,6 +97,7 @@ int block_open(struct block *b, const struct be_ops *ops, struct be *be, const s
                        n_batches, (long long)rows, MAX_BLOCK_ROWS);
     b->n_rows = (int)rows;
     b->seqs.n = b->n_seqs;
+    b->seqs.n_rows = b->n_rows;
     const size_t n_ints = 2 * ((size_t)b->n_seqs + 1) + 2 * (size_t)b->n_rows + 3 * (size_t)b->n_loss;
     struct layout l = {xmalloc(n_ints, sizeof *l.data), 0, ops->alloc(be, n_ints * sizeof *l.data)};
     float *scale = xmalloc((size_t)b->n_loss, sizeof *scale);

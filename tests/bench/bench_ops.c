@@ -130,7 +130,7 @@ static void attention(enum dtype t, int length)
     const size_t nq = (size_t)N * H * E, nk = (size_t)N * K * E;
     struct be_view q = filled(t, nq, 1), k = filled(t, nk, 1), v = filled(t, nk, 1), o = zeros(t, nq);
     struct be_view lse = zeros(DT_F32, (size_t)N * H), dq = zeros(t, nq), dk = zeros(t, nk), dv = zeros(t, nk);
-    const struct be_seqs s = {n, ints(n + 1, length, N + length), zeros(DT_U8, (size_t)n)};
+    const struct be_seqs s = {n, n * length, 0, ints(n + 1, length, N + length), zeros(DT_U8, (size_t)n)};
     const double pairs = 0.5 * n * length * (length + 1) * H;
     char name[64];
     snprintf(name, sizeof name, "attention, %d sequences of %d", n, length);

@@ -172,7 +172,10 @@ static inline struct be_seqs side_seqs(struct side *s, const int *seq)
         offset[n + 1] = offset[n] + abs(seq[n]);
         sentinel[n] = seq[n] < 0;
     }
-    struct be_seqs q = {n, side_ints(s, offset, (size_t)n + 1), side_new(s, DT_U8, (size_t)n)};
+    struct be_seqs q = {.n = n,
+                        .n_rows = offset[n],
+                        .offset = side_ints(s, offset, (size_t)n + 1),
+                        .sentinel = side_new(s, DT_U8, (size_t)n)};
     s->op->put(s->be, q.sentinel, sentinel, (size_t)n);
     return q;
 }
