@@ -44,9 +44,12 @@ struct be_seqs {
     struct be_view sentinel; /* U8 [n], 1: the first row is a sentinel: it attends nothing and nobody attends it */
 };
 
+/* Parts of a run, for a profile (profile.h). From PHASE_REPLAY on: the replay of that number. */
+enum be_phase { PHASE_SETUP, PHASE_FORWARD, PHASE_HEAD, PHASE_RECOMPUTE, PHASE_BACKWARD, PHASE_QUANTIZE, PHASE_REPLAY };
+
 /* How to open a backend; a NULL pointer stands for all zero. A backend ignores what does not concern it. */
 struct be_options {
-    size_t memory; /* bytes of device memory to stay below, the driver's own included; 0: all that is free */
+    size_t memory; /* bytes of device memory to stay below, the driver's part included; 0: all that is free */
 };
 
 struct be_ops {
@@ -63,8 +66,6 @@ struct be_ops {
     /* ---- memory */
     struct be *(*open)(const struct be_options *o, struct err *e);
     void (*close)(struct be *);
-    /* Bytes that weights may take to stay resident; 0: one layer at a time. */
-    size_t (*weight_room)(struct be *);
     struct be_buf *(*alloc)(struct be *, size_t nb); /* zeroed; NULL after a sticky error */
     void (*free)(struct be *, struct be_buf *);
     /* n elements between host memory and a view, of the view's type. */
@@ -81,6 +82,30 @@ struct be_ops {
     void (*zero)(struct be *, struct be_view dst, size_t n);
     /* Wait for all work; report and clear the sticky error. */
     int (*sync)(struct be *, struct err *e);
+
+    /* ---- a device with memory of its own; all NULL where memory is the host's */
+    /* Bytes that may still be allocated. */
+    size_t (*room)(struct be *);
+    /* Bytes that ops take besides their arguments, where attention has N rows of type t. */
+    size_t (*scratch_bytes)(enum dtype t, int N, int H, int E);
+    /* Host memory that the device reads and writes at full speed, undefined at first; NULL after a sticky error. */
+    void *(*host_alloc)(struct be *, size_t nb);
+    void (*host_free)(struct be *, void *p);
+    /* As get, but returns at once. dst is of host_alloc; a later put sees it. */
+    void (*save)(struct be *, void *dst, struct be_view src, size_t n);
+    /* As load, but beside the ops that were issued since the last fence; nobody may read dst before join. */
+    void (*load_ahead)(struct be *, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16);
+    void (*fence)(struct be *);
+    void (*join)(struct be *);
+
+    /* ---- for a profile; each may be NULL */
+    /* Note the time at which all work up to here is done, as mark number i >= 0, a small number that may be used again.
+     * NULL where an op's work is done when it returns. */
+    void (*mark)(struct be *, int i);
+    /* Seconds from mark i to mark j; waits for both. */
+    double (*elapsed)(struct be *, int i, int j);
+    /* The run is in another phase from now on; returns the one before. NULL: nobody asks. */
+    int (*phase)(struct be *, int phase);
 
     /* ---- rows */
     /* y[i] = x[row[i]], i < n, rows of D. row I32. */
@@ -101,7 +126,7 @@ struct be_ops {
                       bool accumulate);
 
     /* ---- RMSNorm over rows of D: r = 1/sqrt(mean(x*x) + eps); n = x*r [r]; y = w*n
-     * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x). dx may alias dy.
+     * Backward: g = dy*w [r]; dx = r*g - x * (r^3/D) * sum(g*x). dx may alias dy or x.
      * Source: transformers modeling_qwen3_vl.py, Qwen3VLTextRMSNorm. */
     void (*rmsnorm)(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps);
     void (*rmsnorm_bwd)(struct be *, struct be_view dx, struct be_view dy, struct be_view x, struct be_view w, int N,
@@ -157,6 +182,12 @@ struct be_ops {
     /* out F64 [n]: out[i] = sum of x[offset[i]] .. x[offset[i+1]-1] in that order; x F64, offset I32 [n+1]. */
     void (*segment_sum)(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
 };
+
+/* Enter a phase; returns the one before. */
+static inline int be_phase(const struct be_ops *ops, struct be *be, int phase)
+{
+    return ops->phase ? ops->phase(be, phase) : phase;
+}
 
 extern const struct be_ops be_ref_ops, be_cpu_ops;
 /* Only in programs that were linked with it: the address is NULL elsewhere. */

@@ -43,12 +43,6 @@ static void cpu_close(struct be *be)
     free(be);
 }
 
-static size_t cpu_weight_room(struct be *be)
-{
-    (void)be;
-    return 0;
-}
-
 static struct be_buf *cpu_alloc(struct be *be, size_t nb)
 {
     (void)be;
@@ -322,7 +316,6 @@ const struct be_ops be_cpu_ops = {
     .head_block_elements = 8 << 20, /* 32 MB as fp32 */
     .logits_bytes = 64 << 20,
     .open = cpu_open,
-    .weight_room = cpu_weight_room,
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,

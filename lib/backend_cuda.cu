@@ -12,9 +12,9 @@ bool cuda_failed(struct be *be, cudaError_t rc, const char *what)
     return be->error.code != ERR_NONE;
 }
 
-/* What the driver, this program's kernels and those of cuBLASLt take before anything is allocated, and the step in
- * which memory is given out. */
-enum { CONTEXT_BYTES = 640 << 20, GRANULE = 2 << 20 };
+/* What the driver, this program's kernels and those of cuBLASLt take before anything is allocated; the step in which
+ * memory is given out; what others may take while this runs. */
+enum { CONTEXT_BYTES = 640 << 20, GRANULE = 2 << 20, UNPLANNED = 256 << 20 };
 
 static size_t granules(size_t nb)
 {
@@ -55,17 +55,26 @@ void *cuda_scratch(struct be *be, size_t nb)
 
 static void cuda_close(struct be *be)
 {
-    cudaStreamSynchronize(be->stream);
+    cudaDeviceSynchronize();
     for (int i = 0; i < STAGES; i++) {
         cudaFreeHost(be->stage[i]);
         if (be->stage_free[i])
             cudaEventDestroy(be->stage_free[i]);
     }
+    for (int i = 0; i < be->n_marks; i++)
+        cudaEventDestroy(be->mark[i]);
+    free(be->mark);
     cudaFree(be->unpacked);
     cudaFree(be->scratch);
     cudaFree(be->workspace);
     if (be->blas)
         cublasLtDestroy(be->blas);
+    const cudaEvent_t event[] = {be->fence_event, be->arrived};
+    for (size_t i = 0; i < sizeof event / sizeof *event; i++)
+        if (event[i])
+            cudaEventDestroy(event[i]);
+    if (be->copies)
+        cudaStreamDestroy(be->copies);
     if (be->stream)
         cudaStreamDestroy(be->stream);
     free(be);
@@ -92,6 +101,9 @@ static struct be *cuda_open(const struct be_options *o, struct err *e)
     struct be *be = (struct be *)xcalloc(1, sizeof *be);
     be->limit = o ? o->memory : 0;
     cuda_failed(be, cudaStreamCreateWithFlags(&be->stream, cudaStreamNonBlocking), "stream");
+    cuda_failed(be, cudaStreamCreateWithFlags(&be->copies, cudaStreamNonBlocking), "stream");
+    cuda_failed(be, cudaEventCreateWithFlags(&be->fence_event, cudaEventDisableTiming), "event");
+    cuda_failed(be, cudaEventCreateWithFlags(&be->arrived, cudaEventDisableTiming), "event");
     for (int i = 0; i < STAGES; i++) {
         cuda_failed(be, cudaMallocHost(&be->stage[i], STAGE_BYTES), "pinned memory");
         cuda_failed(be, cudaEventCreateWithFlags(&be->stage_free[i], cudaEventDisableTiming), "event");
@@ -107,13 +119,17 @@ static struct be *cuda_open(const struct be_options *o, struct err *e)
     return be;
 }
 
-/* Nine tenths of what is free, less what activations and workspaces of a long block need. */
-static size_t cuda_weight_room(struct be *be)
+/* What is free less what is allocated without being asked for, or what the limit leaves. */
+static size_t cuda_room(struct be *be)
 {
     size_t free_bytes = 0, total = 0;
     if (cuda_failed(be, cudaMemGetInfo(&free_bytes, &total), "memory information"))
         return 0;
-    return free_bytes / 10 * 7;
+    free_bytes = free_bytes > UNPLANNED ? free_bytes - UNPLANNED : 0;
+    if (!be->limit)
+        return free_bytes;
+    const size_t taken = CONTEXT_BYTES + be->used + STAGE_BYTES, left = be->limit > taken ? be->limit - taken : 0;
+    return left < free_bytes ? left : free_bytes;
 }
 
 static struct be_buf *cuda_alloc(struct be *be, size_t nb)
@@ -156,6 +172,32 @@ static void cuda_get(struct be *be, void *dst, struct be_view src, size_t n)
     cuda_failed(be, cudaStreamSynchronize(be->stream), "device");
 }
 
+static void cuda_save(struct be *be, void *dst, struct be_view src, size_t n)
+{
+    if (be->error.code == ERR_NONE && n)
+        cuda_failed(be,
+                    cudaMemcpyAsync(dst, ptr<char>(src), n * dtype_size(src.dtype), cudaMemcpyDeviceToHost, be->stream),
+                    "copy from the device");
+}
+
+static void *cuda_host_alloc(struct be *be, size_t nb)
+{
+    void *p = NULL;
+    if (be->error.code == ERR_NONE && cudaMallocHost(&p, nb) != cudaSuccess) {
+        err_set(&be->error, ERR_LIMIT, "no %.1f GB of pinned host memory: take fewer blocks at once (--pass-blocks)",
+                (double)nb / 1e9);
+        cudaGetLastError();
+        p = NULL;
+    }
+    return p;
+}
+
+static void cuda_host_free(struct be *be, void *p)
+{
+    cudaStreamSynchronize(be->stream);
+    cudaFreeHost(p);
+}
+
 static void cuda_zero(struct be *be, struct be_view dst, size_t n)
 {
     if (be->error.code == ERR_NONE)
@@ -170,6 +212,27 @@ static int cuda_sync(struct be *be, struct err *e)
     *e = be->error;
     be->error.code = ERR_NONE;
     return -1;
+}
+
+/* ---- a profile's marks */
+
+static void cuda_mark(struct be *be, int i)
+{
+    if (i >= be->n_marks) {
+        be->mark = (cudaEvent_t *)xrealloc(be->mark, (size_t)i + 1, sizeof *be->mark);
+        while (be->n_marks <= i)
+            cuda_failed(be, cudaEventCreate(&be->mark[be->n_marks++]), "event");
+    }
+    if (be->error.code == ERR_NONE)
+        cuda_failed(be, cudaEventRecord(be->mark[i], be->stream), "event");
+}
+
+static double cuda_elapsed(struct be *be, int i, int j)
+{
+    float ms = 0;
+    if (be->error.code == ERR_NONE && !cuda_failed(be, cudaEventSynchronize(be->mark[j]), "event"))
+        cuda_failed(be, cudaEventElapsedTime(&ms, be->mark[i], be->mark[j]), "event");
+    return 1e-3 * (double)ms;
 }
 
 /* ---- conversions */
@@ -203,6 +266,20 @@ static void copy_part(void *arg, size_t begin, size_t end, int thread)
             memcpy(a->dst + i * a->row_bytes, a->src + (size_t)a->row[i] * a->row_bytes, a->row_bytes);
 }
 
+/* Copies that are issued from now on come after the ops issued so far. */
+static void cuda_fence(struct be *be)
+{
+    cuda_failed(be, cudaEventRecord(be->fence_event, be->stream), "event");
+    cuda_failed(be, cudaStreamWaitEvent(be->copies, be->fence_event, 0), "event");
+}
+
+/* Ops that are issued from now on come after the copies issued so far. */
+static void cuda_join(struct be *be)
+{
+    cuda_failed(be, cudaEventRecord(be->arrived, be->copies), "event");
+    cuda_failed(be, cudaStreamWaitEvent(be->stream, be->arrived, 0), "event");
+}
+
 /* n elements, gathered by rows of D or in one piece, through pinned memory: host threads fill one stage while the other
  * is on its way. */
 static void load_staged(struct be *be, struct be_view dst, const char *src, enum dtype from, size_t n,
@@ -221,25 +298,35 @@ static void load_staged(struct be *be, struct be_view dst, const char *src, enum
         parallel_for(row ? k / D : k * size, row ? 16 : 1 << 20, copy_part, &a);
         struct be_view at = be_at(dst, i);
         char *to = same ? ptr<char>(at) : be->unpacked;
-        cuda_failed(be, cudaMemcpyAsync(to, be->stage[s], k * size, cudaMemcpyHostToDevice, be->stream),
+        cuda_failed(be, cudaMemcpyAsync(to, be->stage[s], k * size, cudaMemcpyHostToDevice, be->copies),
                     "copy to the device");
-        cuda_failed(be, cudaEventRecord(be->stage_free[s], be->stream), "event");
+        cuda_failed(be, cudaEventRecord(be->stage_free[s], be->copies), "event");
         if (!same) {
-            WITH_TYPE(dst, T, (k_unpack<<<1024, 256, 0, be->stream>>>(ptr<T>(at), to, (int)from, k, round_bf16)));
+            WITH_TYPE(dst, T, (k_unpack<<<1024, 256, 0, be->copies>>>(ptr<T>(at), to, (int)from, k, round_bf16)));
             CHECK_LAUNCH(be, "load");
         }
     }
 }
 
-static void cuda_load(struct be *be, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16)
+static void cuda_load_ahead(struct be *be, struct be_view dst, const void *src, enum dtype from, size_t n,
+                            bool round_bf16)
 {
     load_staged(be, dst, (const char *)src, from, n, NULL, 1, round_bf16);
+}
+
+static void cuda_load(struct be *be, struct be_view dst, const void *src, enum dtype from, size_t n, bool round_bf16)
+{
+    cuda_fence(be);
+    load_staged(be, dst, (const char *)src, from, n, NULL, 1, round_bf16);
+    cuda_join(be);
 }
 
 static void cuda_load_rows(struct be *be, struct be_view dst, const void *src, enum dtype from, const int32_t *row,
                            int n, int D, bool round_bf16)
 {
+    cuda_fence(be);
     load_staged(be, dst, (const char *)src, from, (size_t)n * (size_t)D, row, (size_t)D, round_bf16);
+    cuda_join(be);
 }
 
 template <typename A, typename B> static __global__ void k_convert(A *dst, const B *src, size_t n)
@@ -269,7 +356,6 @@ extern "C" const struct be_ops be_cuda_ops = {
     .usable = cuda_usable,
     .open = cuda_open,
     .close = cuda_close,
-    .weight_room = cuda_weight_room,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .put = cuda_put,
@@ -279,6 +365,17 @@ extern "C" const struct be_ops be_cuda_ops = {
     .convert = cuda_convert,
     .zero = cuda_zero,
     .sync = cuda_sync,
+    .room = cuda_room,
+    .scratch_bytes = cuda_scratch_bytes,
+    .host_alloc = cuda_host_alloc,
+    .host_free = cuda_host_free,
+    .save = cuda_save,
+    .load_ahead = cuda_load_ahead,
+    .fence = cuda_fence,
+    .join = cuda_join,
+    .mark = cuda_mark,
+    .elapsed = cuda_elapsed,
+    .phase = NULL,
     .gather_rows = cuda_gather_rows,
     .scatter_rows = cuda_scatter_rows,
     .add = cuda_add,

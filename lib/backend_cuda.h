@@ -43,16 +43,20 @@ struct be {
     size_t limit;     /* bytes of device memory to stay below; 0: none */
     size_t used;      /* by cuda_malloc */
     cudaStream_t stream;
+    cudaStream_t copies;             /* of weights that arrive beside the ops */
+    cudaEvent_t fence_event, arrived;
     cublasLtHandle_t blas;
     void *workspace;
     char *stage[STAGES]; /* pinned */
     cudaEvent_t stage_free[STAGES];
     int next_stage;
-    char *unpacked; /* device: staged data of another type */
+    char *unpacked; /* device: staged data of another type; used by `copies` alone */
     char *scratch;  /* device */
     size_t scratch_bytes;
     struct gemm_plan plan[MAX_GEMM_SHAPES];
     int n_plans;
+    cudaEvent_t *mark;
+    int n_marks;
 };
 
 /* Note a failed call once; true if it failed now or earlier. */
@@ -202,6 +206,7 @@ static inline unsigned row_grid(int N, int D)
     } while (0)
 
 /* ---- ops, by file */
+size_t cuda_scratch_bytes(enum dtype t, int N, int H, int E);
 void cuda_linear(struct be *, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy, bool);
 void cuda_linear_dx(struct be *, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
                     bool accumulate);

@@ -476,6 +476,18 @@ void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct 
     CHECK_LAUNCH(be, "attention");
 }
 
+/* Of attention_bwd: gradients of k and v of every query head, delta, tiles. */
+static size_t per_head_bytes(int N, int H, int E, size_t size)
+{
+    return ((size_t)N * (size_t)H * (size_t)E * size + 255) / 256 * 256;
+}
+
+size_t cuda_scratch_bytes(enum dtype t, int N, int H, int E)
+{
+    return 2 * per_head_bytes(N, H, E, dtype_size(t)) + ((size_t)N * (size_t)H + 64) * 4 +
+           2 * (size_t)N * sizeof(struct tile);
+}
+
 void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
                         struct be_view q, struct be_view k, struct be_view v, struct be_view o, struct be_view lse,
                         struct be_seqs seqs, int H, int K, int E)
@@ -487,7 +499,7 @@ void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, str
     const struct heads h = {H, K, E};
     const float scale = 1.0f / sqrtf((float)E), *plse = ptr<float>(lse);
     const int N = seqs.n_rows, most = N / BQ + seqs.n;
-    const size_t size = dtype_size(dq.dtype), per_head = ((size_t)N * (size_t)H * (size_t)E * size + 255) / 256 * 256;
+    const size_t size = dtype_size(dq.dtype), per_head = per_head_bytes(N, H, E, size);
     const size_t delta_bytes = ((size_t)N * (size_t)H * 4 + 255) / 256 * 256;
     char *scratch = (char *)cuda_scratch(be, 2 * per_head + delta_bytes + (size_t)most * sizeof(struct tile) + 16);
     if (be->error.code != ERR_NONE)

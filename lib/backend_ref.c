@@ -20,12 +20,6 @@ static void ref_close(struct be *be)
     free(be);
 }
 
-static size_t ref_weight_room(struct be *be)
-{
-    (void)be;
-    return 0;
-}
-
 static struct be_buf *ref_alloc(struct be *be, size_t nb)
 {
     (void)be;
@@ -343,7 +337,6 @@ const struct be_ops be_ref_ops = {
     .head_block_elements = 8 << 20, /* 32 MB as fp32 */
     .logits_bytes = 64 << 20,
     .open = ref_open,
-    .weight_room = ref_weight_room,
     .close = ref_close,
     .alloc = ref_alloc,
     .free = ref_free,

@@ -87,7 +87,9 @@ void model_layer_backward(struct model *m, int layer, const struct block *b, str
                           const struct block_replay *rp)
 {
     const struct be_view none = {0};
+    const int phase = be_phase(m->ops, m->be, PHASE_RECOMPUTE);
     model_layer_forward(m, layer, b, h_in, none, none);
+    be_phase(m->ops, m->be, phase);
     mlp_backward(m, layer, b, dh, rp);
     attention_backward(m, layer, b, h_in, dh, rp);
 }

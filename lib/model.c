@@ -40,18 +40,24 @@ static size_t place(struct workspace *ws, struct be_buf *buf, enum dtype act, si
     return at;
 }
 
+/* Of each table; two positions at least: a sentinel stands at 1. */
+static size_t rope_elements(int E, int max_pos)
+{
+    return (size_t)(max_pos < 2 ? 2 : max_pos) * (size_t)(E / 2);
+}
+
 static void make_rope(struct model *m, double theta, int max_pos)
 {
     const int h = m->E / 2;
-    const size_t n = (size_t)max_pos * (size_t)h;
+    const size_t n = rope_elements(m->E, max_pos);
     float *c = xmalloc(2 * n, sizeof *c), *s = c + n;
     for (int i = 0; i < h; i++) {
         /* as the reference: powers, angles and cosines each rounded to fp32, then to bf16 */
         const float inv_freq = 1.0f / (float)pow((double)(float)theta, (double)((float)(2 * i) / (float)m->E));
-        for (int p = 0; p < max_pos; p++) {
+        for (size_t p = 0; p < n / (size_t)h; p++) {
             const float angle = (float)p * inv_freq, cv = (float)cos((double)angle), sv = (float)sin((double)angle);
-            c[(size_t)p * (size_t)h + (size_t)i] = m->bf16 ? bf16_round(cv) : cv;
-            s[(size_t)p * (size_t)h + (size_t)i] = m->bf16 ? bf16_round(sv) : sv;
+            c[p * (size_t)h + (size_t)i] = m->bf16 ? bf16_round(cv) : cv;
+            s[p * (size_t)h + (size_t)i] = m->bf16 ? bf16_round(sv) : sv;
         }
     }
     m->rope_buf = m->ops->alloc(m->be, 2 * n * sizeof *c);
@@ -61,11 +67,10 @@ static void make_rope(struct model *m, double theta, int max_pos)
     free(c);
 }
 
-static int chunk_rows(const struct lm_config *c, const struct be_ops *ops, enum dtype act, int max_loss_rows)
+int model_head_chunk(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_loss_rows)
 {
-    const size_t n = ops->logits_bytes / ((size_t)c->vocab_size * dtype_size(act)), rows = n < 64     ? 64
-                                                                                           : n > 8192 ? 8192
-                                                                                                      : n;
+    const size_t row = (size_t)lm->config.vocab_size * dtype_size(bf16 ? ops->act_bf16 : ops->act_fp32);
+    const size_t n = ops->logits_bytes / row, rows = n < 64 ? 64 : n > 8192 ? 8192 : n;
     return (size_t)max_loss_rows < rows ? (max_loss_rows > 0 ? max_loss_rows : 1) : (int)rows;
 }
 
@@ -101,8 +106,8 @@ void model_open(struct model *m, const struct be_ops *ops, struct be *be, const 
     m->act = bf16 ? ops->act_bf16 : ops->act_fp32;
     struct workspace size;
     place(&m->ws, ops->alloc(be, place(&size, NULL, m->act, (size_t)max_rows, c)), m->act, (size_t)max_rows, c);
-    make_rope(m, c->rope_theta, max_pos < 2 ? 2 : max_pos);
-    m->head_chunk = chunk_rows(c, ops, m->act, max_loss_rows);
+    make_rope(m, c->rope_theta, max_pos);
+    m->head_chunk = model_head_chunk(lm, ops, bf16, max_loss_rows);
     m->head_buf = ops->alloc(be, head_bytes(c, ops, m->act, max_rows, max_loss_rows, m->head_chunk, w->head_rows));
 }
 
@@ -114,13 +119,15 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
-size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_rows, int max_loss_rows)
+size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_rows, int max_loss_rows,
+                   int max_pos)
 {
     const enum dtype act = bf16 ? ops->act_bf16 : ops->act_fp32;
     struct workspace size;
     return place(&size, NULL, act, (size_t)max_rows, &lm->config) +
-           head_bytes(&lm->config, ops, act, max_rows, max_loss_rows, chunk_rows(&lm->config, ops, act, max_loss_rows),
-                      (int)lm->config.vocab_size);
+           2 * rope_elements(lm->config.head_dim, max_pos) * sizeof(float) +
+           head_bytes(&lm->config, ops, act, max_rows, max_loss_rows, model_head_chunk(lm, ops, bf16, max_loss_rows),
+                      weights_head_rows(lm, ops));
 }
 
 void model_linear(struct model *m, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy)

@@ -96,13 +96,16 @@ void model_layer_backward(struct model *m, int layer, const struct block *b, str
 
 /* Raise amax of lm_head's input (the final norm of all rows of h). */
 void model_head_amax(struct model *m, const struct block *b, struct be_view h, struct be_view amax);
-/* Loss and its gradient: dh [N, D] = dL/dh for the last layer's output h; scores of lm_head go to rp->seq_sum.
- * loss [n_loss]: the cross-entropy of each loss row, host memory. */
+/* Loss and its gradient: dh [N, D] = dL/dh for the last layer's output h (dh may be h); scores of lm_head go to
+ * rp->seq_sum. loss [n_loss]: the cross-entropy of each loss row, host memory. */
 void model_head_backward(struct model *m, const struct block *b, struct be_view h, struct be_view dh,
                          const struct block_replay *rp, float *loss);
 
-/* Bytes of backend memory that model_open takes: for messages and the memory formula. */
-size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_rows, int max_loss_rows);
+/* Bytes of backend memory that model_open takes. */
+size_t model_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_rows, int max_loss_rows,
+                   int max_pos);
+/* Loss rows whose logits exist at once. */
+int model_head_chunk(const struct lm *lm, const struct be_ops *ops, bool bf16, int max_loss_rows);
 
 /* ---- shared by forward.c, backward.c and head.c */
 void model_linear(struct model *m, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy);

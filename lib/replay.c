@@ -41,22 +41,50 @@ static bool needs_columns(const struct replay_set *s)
     return false;
 }
 
-void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
-                   int max_rows, int max_in, size_t max_out, size_t max_weight)
+/* Activation quantizers before number a that change anything: where a's quantized input lies. */
+static size_t inputs_before(const struct replay_set *s, int a)
 {
+    size_t n = 0;
+    for (int i = 0; i < a; i++)
+        n += s->act[i].format != QF_NONE;
+    return n;
+}
+
+/* Bytes of weight_buf, act_buf, out_buf, amax_buf. */
+static void buffer_bytes(const struct be_ops *ops, const struct replay_set *set, bool bf16,
+                         const struct replay_size *size, size_t nb[4])
+{
+    const size_t act = dtype_size(bf16 ? ops->act_bf16 : ops->act_fp32);
+    nb[0] = size->weight * dtype_size(bf16 ? ops->weight_bf16 : ops->weight_fp32);
+    nb[1] = inputs_before(set, set->n_act) * (size_t)size->rows * (size_t)size->in * act;
+    nb[2] = size->out * act;
+    nb[3] = (size_t)size->in * sizeof(float);
+}
+
+size_t replayer_bytes(const struct be_ops *ops, const struct replay_set *set, bool bf16, const struct replay_size *size)
+{
+    size_t nb[4];
+    buffer_bytes(ops, set, bf16, size, nb);
+    return nb[0] + nb[1] + nb[2] + nb[3];
+}
+
+void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
+                   const struct replay_size *size)
+{
+    size_t nb[4];
     *r = (struct replayer){.ops = ops,
                            .be = be,
                            .set = set,
                            .bf16 = bf16,
                            .act = bf16 ? ops->act_bf16 : ops->act_fp32,
                            .weight = bf16 ? ops->weight_bf16 : ops->weight_fp32,
-                           .max_rows = max_rows};
-    const size_t size = dtype_size(r->act);
-    r->act_stride = (size_t)max_rows * (size_t)max_in;
-    r->weight_buf = ops->alloc(be, max_weight * dtype_size(r->weight));
-    r->act_buf = ops->alloc(be, (size_t)set->n_act * r->act_stride * size);
-    r->out_buf = ops->alloc(be, max_out * size);
-    r->amax_buf = ops->alloc(be, (size_t)max_in * sizeof(float));
+                           .max_rows = size->rows,
+                           .act_stride = (size_t)size->rows * (size_t)size->in};
+    buffer_bytes(ops, set, bf16, size, nb);
+    r->weight_buf = ops->alloc(be, nb[0]);
+    r->act_buf = ops->alloc(be, nb[1]);
+    r->out_buf = ops->alloc(be, nb[2]);
+    r->amax_buf = ops->alloc(be, nb[3]);
 }
 
 void replayer_close(struct replayer *r)
@@ -73,7 +101,7 @@ static struct be_view quantized_input(const struct replayer *r, int a)
 {
     if (r->set->act[a].format == QF_NONE)
         return r->x;
-    return be_at((struct be_view){r->act_buf, 0, r->act}, (size_t)a * r->act_stride);
+    return be_at((struct be_view){r->act_buf, 0, r->act}, inputs_before(r->set, a) * r->act_stride);
 }
 
 void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static,
@@ -84,6 +112,7 @@ void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct b
     r->x = x;
     r->N = N;
     r->I = I;
+    const int phase = be_phase(r->ops, r->be, PHASE_QUANTIZE);
     for (int a = 0; a < r->set->n_act; a++) {
         const struct quantizer *q = &r->set->act[a];
         if (q->format == QF_NONE)
@@ -92,12 +121,14 @@ void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct b
         r->ops->fakequant(r->be, quantized_input(r, a), x, q, per_batch ? amax_batch : amax_static,
                           per_batch ? batch : (struct be_view){0}, N, I, r->bf16);
     }
+    be_phase(r->ops, r->be, phase);
 }
 
 void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view amax_w, struct be_view col_amax,
                    struct be_view y, int ldy, struct be_view g, struct be_view sum, size_t sum_stride)
 {
     const struct be_view none = {0}, out = {r->out_buf, 0, r->act};
+    const int phase = be_phase(r->ops, r->be, PHASE_QUANTIZE);
     if (needs_columns(r->set) && !col_amax.buf) {
         col_amax = (struct be_view){r->amax_buf, 0, DT_F32};
         r->ops->zero(r->be, col_amax, (size_t)r->I);
@@ -114,9 +145,12 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
         for (int i = 0; i < r->set->n; i++) {
             if (r->set->replay[i].weight != k)
                 continue;
+            be_phase(r->ops, r->be, PHASE_REPLAY + i);
             r->ops->linear(r->be, out, quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O, false);
             r->flops += 2.0 * r->N * r->I * O;
             r->ops->score_rows(r->be, be_at(sum, (size_t)i * sum_stride), out, y, g, r->N, O, ldy);
+            be_phase(r->ops, r->be, PHASE_QUANTIZE);
         }
     }
+    be_phase(r->ops, r->be, phase);
 }

@@ -36,16 +36,22 @@ struct replayer {
     enum dtype act, weight;
     int max_rows;
     struct be_buf *weight_buf, *act_buf, *out_buf, *amax_buf;
-    size_t act_stride; /* elements between the quantized inputs of two activation quantizers */
+    size_t act_stride; /* elements between the quantized inputs of two activation quantizers, NONE left out */
     int N, I;          /* of the current input */
     struct be_view x;  /* current input, unquantized */
     double flops;      /* of the replayed GEMMs, for the profile */
 };
 
-/* Buffers for inputs of up to max_in columns, outputs of up to max_out elements, weights of up to max_weight elements.
- */
+/* The largest of what is replayed. */
+struct replay_size {
+    int rows, in;       /* rows and columns of an input */
+    size_t out, weight; /* elements of an output and of a weight */
+};
 void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, const struct replay_set *set, bool bf16,
-                   int max_rows, int max_in, size_t max_out, size_t max_weight);
+                   const struct replay_size *size);
+/* Bytes of backend memory that replayer_open takes. */
+size_t replayer_bytes(const struct be_ops *ops, const struct replay_set *set, bool bf16,
+                      const struct replay_size *size);
 void replayer_close(struct replayer *r);
 
 /* Quantize the input x [N, I] of the units that follow. amax_static F32 [1]: over all calibration data; amax_batch F32:

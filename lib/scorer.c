@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cli.h"
+#include "layer_inputs.h"
 #include "mem.h"
 #include "model.h"
 
@@ -19,14 +20,12 @@ struct run {
     struct replayer replayer;
     struct block *block;
     int n_blocks, n_scored_blocks, pass_blocks, n_units;
-    struct be_buf **inputs;           /* per block: layer inputs [layers+1, N, D], or one [N, D] */
+    struct layer_inputs inputs;
     struct be_buf *sweep_amax;        /* F32 [units, batches of a block] */
     struct be_buf *static_amax;       /* F32 [units] */
     struct be_buf *weight_amax;       /* F32 [units] */
     struct be_buf *head_cols;         /* F32 [D] */
     struct be_buf *row_sum, *seq_sum; /* F64 */
-    struct be_buf *dh;                /* gradients of the pass's blocks */
-    size_t *dh_offset;
     double loss_sum;
     int64_t loss_rows;
     struct scorer_result *r;
@@ -40,26 +39,12 @@ int64_t scorer_scored_seqs(const struct calib *c, int score_size)
     return batches * c->batch_size < c->n_seqs ? batches * c->batch_size : c->n_seqs;
 }
 
-/* Element `layer` of a block's layer inputs; where they are not kept all layers share one. */
-static struct be_view layer_input(const struct run *t, int i, int layer, bool keep)
-{
-    const size_t n = (size_t)t->block[i].n_rows * (size_t)t->model.D;
-    return be_at((struct be_view){t->inputs[i], 0, t->model.act}, keep ? (size_t)layer * n : 0);
-}
-
 static void start_block(struct run *t, int i, bool keep)
 {
     const struct block *b = &t->block[i];
-    const size_t n = (size_t)b->n_rows * (size_t)t->model.D * (keep ? (size_t)t->model.n_layers + 1 : 1);
-    t->inputs[i] = t->ops->alloc(t->be, n * dtype_size(t->model.act));
-    t->r->memory += n * dtype_size(t->model.act);
-    weights_embed(&t->weights, layer_input(t, i, 0, keep), t->calib->ids + b->first_row, b->n_rows);
-}
-
-static void drop_block(struct run *t, int i)
-{
-    t->ops->free(t->be, t->inputs[i]);
-    t->inputs[i] = NULL;
+    inputs_start(&t->inputs, i, b->n_rows, keep);
+    weights_embed(&t->weights, inputs_at(&t->inputs, i, 0), t->calib->ids + b->first_row, b->n_rows);
+    inputs_written(&t->inputs, i, 0);
 }
 
 /* ---- weights: max |w| of every unit, once, when it first comes by */
@@ -110,26 +95,27 @@ static int forward_pass(struct run *t, int begin, int end, bool keep, bool calib
         calibrate ? t->ops->alloc(t->be, (size_t)(end - begin) * (size_t)t->n_units * max_batches * 4) : NULL;
     for (int i = begin; i < end; i++)
         start_block(t, i, keep && i < t->n_scored_blocks);
+    be_phase(t->ops, t->be, PHASE_FORWARD);
     for (int layer = 0; layer < t->model.n_layers; layer++) {
-        weights_wait(&t->weights, layer);
-        weights_prefetch(&t->weights, layer + 1);
+        weights_wait(&t->weights, layer, layer + 1);
         if (first)
             note_weight_amax(t, layer);
         for (int i = begin; i < end; i++) {
-            const bool kept = keep && i < t->n_scored_blocks;
             const size_t at = (size_t)(i - begin) * (size_t)t->n_units * max_batches * 4;
-            model_layer_forward(&t->model, layer, &t->block[i], layer_input(t, i, layer, kept),
-                                layer_input(t, i, layer + 1, kept),
+            model_layer_forward(&t->model, layer, &t->block[i], inputs_at(&t->inputs, i, layer),
+                                inputs_at(&t->inputs, i, layer + 1),
                                 calibrate ? (struct be_view){amax_buf, at, DT_F32} : (struct be_view){0});
+            inputs_written(&t->inputs, i, layer + 1);
+            if (i == begin)
+                weights_ahead(&t->weights);
             cli_progress_step(&t->progress, (double)t->block[i].n_rows / t->model.n_layers);
         }
     }
     int rc = 0;
     float *sweep = xmalloc((size_t)t->n_units * max_batches, sizeof *sweep);
     for (int i = begin; i < end && calibrate && !rc; i++) {
-        const bool kept = keep && i < t->n_scored_blocks;
         const struct be_view amax = {amax_buf, (size_t)(i - begin) * (size_t)t->n_units * max_batches * 4, DT_F32};
-        model_head_amax(&t->model, &t->block[i], layer_input(t, i, t->model.n_layers, kept), amax);
+        model_head_amax(&t->model, &t->block[i], inputs_at(&t->inputs, i, t->model.n_layers), amax);
         t->ops->get(t->be, sweep, amax, (size_t)t->n_units * (size_t)t->block[i].n_batches);
         rc = t->ops->sync(t->be, e) ? -1 : store_amax(t, &t->block[i], sweep, e);
     }
@@ -147,7 +133,7 @@ static int calibrate(struct run *t, bool single_pass, struct err *e)
             return -1;
         for (int i = begin; i < end; i++)
             if (!single_pass || i >= t->n_scored_blocks)
-                drop_block(t, i);
+                inputs_drop(&t->inputs, i);
     }
     float *m = xcalloc((size_t)t->n_units, sizeof *m);
     for (int k = 0; k < t->r->n_batches; k++)
@@ -231,92 +217,120 @@ static void add_loss(struct run *t, const struct block *b, const float *loss)
             }
 }
 
+/* Of a kept block; the gradient takes its place. */
+static struct be_view last_output(const struct run *t, int i)
+{
+    return inputs_at(&t->inputs, i, t->model.n_layers);
+}
+
 static int backward_pass(struct run *t, int begin, int end, struct err *e)
 {
-    const size_t D = (size_t)t->model.D, replays = (size_t)t->set->n, U = (size_t)t->n_units;
+    const size_t replays = (size_t)t->set->n, U = (size_t)t->n_units;
     const double cost = 2 + (double)t->set->n; /* in forward sweeps */
     size_t *seq_offset = xcalloc((size_t)(end - begin) + 1, sizeof *seq_offset);
-    size_t *dh_offset = xcalloc((size_t)(end - begin) + 1, sizeof *dh_offset);
-    for (int i = begin; i < end; i++) {
+    for (int i = begin; i < end; i++)
         seq_offset[i - begin + 1] = seq_offset[i - begin] + replays * U * (size_t)t->block[i].n_seqs * sizeof(double);
-        dh_offset[i - begin + 1] = dh_offset[i - begin] + (size_t)t->block[i].n_rows * D * dtype_size(t->model.act);
-    }
     t->seq_sum = t->ops->alloc(t->be, seq_offset[end - begin]);
-    t->dh = t->ops->alloc(t->be, dh_offset[end - begin]);
+    be_phase(t->ops, t->be, PHASE_HEAD);
     for (int i = begin; i < end; i++) {
         const struct block *b = &t->block[i];
         float *loss = xmalloc((size_t)b->n_loss, sizeof *loss);
         const struct block_replay rp = block_replay(t, seq_offset[i - begin]);
         put_batch_amax(t, b);
-        model_head_backward(&t->model, b, layer_input(t, i, t->model.n_layers, true),
-                            (struct be_view){t->dh, dh_offset[i - begin], t->model.act}, &rp, loss);
+        model_head_backward(&t->model, b, last_output(t, i), last_output(t, i), &rp, loss);
         add_loss(t, b, loss);
         free(loss);
     }
+    be_phase(t->ops, t->be, PHASE_BACKWARD);
     for (int layer = t->model.n_layers - 1; layer >= 0; layer--) {
-        weights_wait(&t->weights, layer);
-        weights_prefetch(&t->weights, layer - 1);
+        weights_wait(&t->weights, layer, layer - 1);
         for (int i = begin; i < end; i++) {
             const struct block_replay rp = block_replay(t, seq_offset[i - begin]);
             put_batch_amax(t, &t->block[i]);
-            model_layer_backward(&t->model, layer, &t->block[i], layer_input(t, i, layer, true),
-                                 (struct be_view){t->dh, dh_offset[i - begin], t->model.act}, &rp);
+            model_layer_backward(&t->model, layer, &t->block[i], inputs_recall(&t->inputs, i, layer), last_output(t, i),
+                                 &rp);
+            if (i == begin)
+                weights_ahead(&t->weights);
             cli_progress_step(&t->progress, cost * t->block[i].n_rows / t->model.n_layers);
         }
     }
+    be_phase(t->ops, t->be, PHASE_SETUP);
     int rc = 0;
     for (int i = begin; i < end && !rc; i++)
         rc = store_records(t, &t->block[i], seq_offset[i - begin], e);
     t->ops->free(t->be, t->seq_sum);
-    t->ops->free(t->be, t->dh);
-    t->seq_sum = t->dh = NULL;
+    t->seq_sum = NULL;
     free(seq_offset);
-    free(dh_offset);
     return rc;
 }
 
 /* ---- set-up */
 
-static int open_blocks(struct run *t, struct err *e)
+/* Blocks, their sizes, and where everything will live. */
+static int open_blocks(struct run *t, struct run_shape *s, struct err *e)
 {
     const struct scorer_options *o = t->o;
-    int *first_batch;
+    int *first_batch, rc = 0;
     const int n_blocks = block_cut(t->calib, o->block_batches, &first_batch);
     t->block = xcalloc((size_t)n_blocks, sizeof *t->block);
-    t->inputs = xcalloc((size_t)n_blocks, sizeof(struct be_buf *));
-    int max_rows = 1, max_loss = 0, max_seq = 1, rc = 0;
+    *s = (struct run_shape){.n_blocks = n_blocks, .max_rows = 1, .max_pos = 1};
     for (int i = 0; i < n_blocks && !rc; i++) {
         const int first = first_batch[i], n = first_batch[i + 1] - first;
         rc = block_open(&t->block[i], t->ops, t->be, t->calib, first, n, o->bf16, e);
         t->n_blocks = i + 1;
-        max_rows = t->block[i].n_rows > max_rows ? t->block[i].n_rows : max_rows;
-        max_loss = t->block[i].n_loss > max_loss ? t->block[i].n_loss : max_loss;
+        s->max_rows = t->block[i].n_rows > s->max_rows ? t->block[i].n_rows : s->max_rows;
+        s->max_loss_rows = t->block[i].n_loss > s->max_loss_rows ? t->block[i].n_loss : s->max_loss_rows;
         t->n_scored_blocks += t->block[i].first_seq < t->r->n_scored_seqs;
     }
     free(first_batch);
-    if (rc)
-        return -1;
-    for (int64_t s = 0; s < t->calib->n_seqs; s++)
-        max_seq = t->calib->n_real[s] > max_seq ? t->calib->n_real[s] : max_seq;
+    for (int64_t i = 0; i < t->calib->n_seqs; i++)
+        s->max_pos = t->calib->n_real[i] > s->max_pos ? t->calib->n_real[i] : s->max_pos;
     t->pass_blocks = o->pass_blocks > 0 && o->pass_blocks < t->n_blocks ? o->pass_blocks : t->n_blocks;
-    model_open(&t->model, t->ops, t->be, t->lm, &t->weights, o->bf16, max_rows, max_loss, max_seq);
-    const struct lm_config *c = &t->lm->config;
-    const int HE = c->n_heads * c->head_dim;
-    int max_in = c->ffn_size > HE ? c->ffn_size : HE;
-    max_in = c->hidden_size > max_in ? c->hidden_size : max_in;
-    const size_t of_layer = (size_t)max_rows * (size_t)max_in;
-    const size_t of_head = (size_t)t->model.head_chunk * (size_t)t->weights.head_rows;
-    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, max_rows, max_in,
-                  of_head > of_layer ? of_head : of_layer, weights_largest(&t->weights));
-    t->r->memory =
-        model_bytes(t->lm, t->ops, o->bf16, max_rows, max_loss) +
-        ((size_t)t->set->n_act * of_layer + (of_head > of_layer ? of_head : of_layer)) * dtype_size(t->model.act);
-    const size_t U = (size_t)t->n_units;
+    for (int begin = 0; begin < t->n_blocks; begin += t->pass_blocks) {
+        int64_t kept = 0, other = 0, seqs = 0;
+        for (int i = begin; i < t->n_blocks && i < begin + t->pass_blocks; i++) {
+            *(i < t->n_scored_blocks ? &kept : &other) += t->block[i].n_rows;
+            seqs += t->block[i].n_seqs;
+        }
+        s->kept_rows = kept > s->kept_rows ? kept : s->kept_rows;
+        s->other_rows = other > s->other_rows ? other : s->other_rows;
+        s->pass_seqs = seqs > s->pass_seqs ? seqs : s->pass_seqs;
+    }
+    return rc;
+}
+
+static int place(struct run *t, const struct run_shape *s, struct err *e)
+{
+    const struct scorer_options *o = t->o;
+    struct placement *p = &t->r->placement;
+    const size_t room = t->ops->room ? t->ops->room(t->be) : 0;
+    if (placement_choose(p, t->ops, t->lm, t->set, o->bf16, s, t->ops->room ? &room : NULL, o->gpu_memory, e))
+        return -1;
+    if (t->ops->room)
+        cli_verbose("GPU memory: %.2f GB of %.2f GB free; layers %s, lm_head %s, layer inputs %s",
+                    (double)p->bytes * 1e-9, (double)room * 1e-9, p->layers_stay ? "stay" : "are read by every sweep",
+                    p->head_stays ? "stays" : "is read by every chunk of rows",
+                    p->inputs_on_host ? "in host memory" : "stay");
+    return 0;
+}
+
+static int open_buffers(struct run *t, const struct run_shape *s, struct err *e)
+{
+    const struct scorer_options *o = t->o;
+    const struct placement *p = &t->r->placement;
+    const struct replay_size size = placement_replay_size(t->lm, t->ops, o->bf16, s);
+    const size_t U = (size_t)t->n_units, D = (size_t)t->lm->config.hidden_size;
+    if (weights_open(&t->weights, t->ops, t->be, t->lm, o->bf16, p->layers_stay, p->head_stays, e))
+        return -1;
+    model_open(&t->model, t->ops, t->be, t->lm, &t->weights, o->bf16, s->max_rows, s->max_loss_rows, s->max_pos);
+    replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, &size);
+    inputs_open(&t->inputs, t->ops, t->be, t->model.act, t->model.D, t->model.n_layers, t->n_blocks, s->max_rows,
+                p->inputs_on_host);
     t->sweep_amax = t->ops->alloc(t->be, U * (size_t)o->block_batches * 4);
     t->static_amax = t->ops->alloc(t->be, U * 4);
     t->weight_amax = t->ops->alloc(t->be, U * 4);
-    t->head_cols = t->ops->alloc(t->be, (size_t)c->hidden_size * 4);
-    t->row_sum = t->ops->alloc(t->be, (size_t)t->set->n * (size_t)max_rows * sizeof(double));
+    t->head_cols = t->ops->alloc(t->be, D * 4);
+    t->row_sum = t->ops->alloc(t->be, (size_t)t->set->n * (size_t)s->max_rows * sizeof(double));
     return 0;
 }
 
@@ -343,7 +357,7 @@ static int run_passes(struct run *t, struct err *e)
         if (backward_pass(t, begin, end, e))
             return -1;
         for (int i = begin; i < end; i++)
-            drop_block(t, i);
+            inputs_drop(&t->inputs, i);
     }
     cli_progress_end(&t->progress);
     t->r->loss = t->loss_rows ? t->loss_sum / (double)t->loss_rows : 0;
@@ -355,20 +369,19 @@ static int run_passes(struct run *t, struct err *e)
 
 static void close_run(struct run *t)
 {
-    for (int i = 0; t->block && i < t->n_blocks; i++) {
-        drop_block(t, i);
+    for (int i = 0; i < t->n_blocks; i++)
         block_close(&t->block[i], t->ops, t->be);
-    }
+    inputs_close(&t->inputs);
     if (t->model.ops)
         model_close(&t->model);
     if (t->replayer.ops)
         replayer_close(&t->replayer);
-    struct be_buf *all[] = {t->sweep_amax, t->static_amax, t->weight_amax, t->head_cols, t->row_sum, t->seq_sum, t->dh};
+    struct be_buf *all[] = {t->sweep_amax, t->static_amax, t->weight_amax, t->head_cols, t->row_sum, t->seq_sum};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         t->ops->free(t->be, all[i]);
     free(t->block);
-    free(t->inputs);
-    weights_close(&t->weights);
+    if (t->weights.ops)
+        weights_close(&t->weights);
     t->ops->close(t->be);
 }
 
@@ -398,13 +411,14 @@ int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct l
     r->record = xcalloc((size_t)set->n * (size_t)r->n_scored_seqs * U, sizeof *r->record);
     r->amax = xcalloc((size_t)r->n_batches * U, sizeof *r->amax);
     r->weight_amax = xcalloc(U, sizeof *r->weight_amax);
-    t.be = ops->open(NULL, e);
+    t.be = ops->open(&(struct be_options){o->gpu_memory}, e);
     if (!t.be) {
         scorer_result_free(r);
         return -1;
     }
-    int rc = weights_open(&t.weights, ops, t.be, lm, o->bf16, e);
-    rc = rc || open_blocks(&t, e) || run_passes(&t, e) ? -1 : 0;
+    struct run_shape shape;
+    const int rc =
+        open_blocks(&t, &shape, e) || place(&t, &shape, e) || open_buffers(&t, &shape, e) || run_passes(&t, e) ? -1 : 0;
     close_run(&t);
     if (rc)
         scorer_result_free(r);

@@ -10,13 +10,14 @@
 #include "backend.h"
 #include "calib.h"
 #include "lm.h"
-#include "replay.h"
+#include "placement.h"
 
 struct scorer_options {
     bool bf16;
     int score_size;    /* sequences to score, in whole batches: min(max(score_size/batch_size, 1), batches) */
     int block_batches; /* most batches of a block (block.h) */
     int pass_blocks;   /* blocks of a pass; 0 = all */
+    size_t gpu_memory; /* bytes of device memory to stay below; 0 = all that is free */
 };
 
 /* Results; U = language-model units in model order (unit_index of model.h), scored sequences S, batches B. */
@@ -28,7 +29,7 @@ struct scorer_result {
     float *weight_amax; /* [U] */
     double loss;        /* mean cross-entropy of the scored loss rows */
     double flops;       /* of all GEMMs run */
-    size_t memory;      /* bytes of activations and layer inputs in the backend */
+    struct placement placement;
 };
 
 /* Sequences that will be scored. */

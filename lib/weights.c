@@ -37,40 +37,77 @@ static int map_files(struct weights *w, struct err *e)
     return 0;
 }
 
-/* role[] of a layer, which lie one after the other in its slot. */
-static void set_roles(struct weights *w, int layer)
+static size_t layer_elements(const struct lm *lm)
 {
-    const size_t size = dtype_size(w->type);
-    size_t at = w->stay ? (size_t)layer * w->layer_elements * size : 0;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++) {
-        w->role[layer_roles[i]] = (struct be_view){w->layer_buf, at, w->type};
-        at += elements(lm_tensor_of(w->lm, layer_roles[i], layer)) * size;
-    }
-    w->layer = layer;
+    size_t n = 0;
+    for (size_t i = 0; i < N_LAYER_ROLES; i++)
+        n += elements(lm_tensor_of(lm, layer_roles[i], 0));
+    return (n + 127) / 128 * 128; /* so that every slot is aligned */
+}
+
+static size_t head_elements(const struct lm *lm)
+{
+    return (size_t)lm->config.vocab_size * (size_t)lm->config.hidden_size;
+}
+
+int weights_head_rows(const struct lm *lm, const struct be_ops *ops)
+{
+    int64_t rows = (int64_t)(ops->head_block_elements / (size_t)lm->config.hidden_size);
+    rows -= rows > 128 ? rows % 128 : 0; /* logits of a block start where a GEMM can store whole vectors */
+    return (int)(rows < 1 ? 1 : rows > lm->config.vocab_size ? lm->config.vocab_size : rows);
+}
+
+/* Of a streamed layer: the one at work and, where one can arrive meanwhile, the next. */
+static int slots(const struct lm *lm, const struct be_ops *ops, bool layers_stay)
+{
+    return layers_stay || lm->config.n_layers == 1 ? lm->config.n_layers : ops->load_ahead ? 2 : 1;
+}
+
+/* Elements of layer_buf, head_buf and norm_buf. */
+static void buffer_elements(const struct lm *lm, const struct be_ops *ops, bool layers_stay, bool head_stays,
+                            size_t n[3])
+{
+    const size_t D = (size_t)lm->config.hidden_size;
+    n[0] = (size_t)slots(lm, ops, layers_stay) * layer_elements(lm);
+    n[1] = head_stays ? head_elements(lm) : (size_t)weights_head_rows(lm, ops) * D;
+    n[2] = D;
+}
+
+size_t weights_bytes(const struct lm *lm, const struct be_ops *ops, bool bf16, bool layers_stay, bool head_stays)
+{
+    size_t n[3];
+    buffer_elements(lm, ops, layers_stay, head_stays, n);
+    return (n[0] + n[1] + n[2]) * dtype_size(bf16 ? ops->weight_bf16 : ops->weight_fp32);
 }
 
 static void allocate(struct weights *w)
 {
-    const struct lm_config *c = &w->lm->config;
-    const size_t size = dtype_size(w->type), layers = (size_t)c->n_layers, D = (size_t)c->hidden_size;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++)
-        w->layer_elements += elements(lm_tensor_of(w->lm, layer_roles[i], 0));
-    w->layer_elements = (w->layer_elements + 127) / 128 * 128; /* so that every slot is aligned */
-    const size_t head = (size_t)c->vocab_size * D;
-    w->stay = w->ops->weight_room(w->be) >= (layers * w->layer_elements + head) * size;
-    int64_t rows = (int64_t)(w->ops->head_block_elements / D);
-    rows -= rows > 128 ? rows % 128 : 0; /* logits of a block start where a GEMM can store whole vectors */
-    w->head_rows = (int)(rows < 1 ? 1 : rows > c->vocab_size ? c->vocab_size : rows);
-    w->loaded = xcalloc(layers, sizeof *w->loaded);
-    w->layer_buf = w->ops->alloc(w->be, (w->stay ? layers : 1) * w->layer_elements * size);
-    w->head_buf = w->ops->alloc(w->be, (w->stay ? head : (size_t)w->head_rows * D) * size);
-    w->norm_buf = w->ops->alloc(w->be, D * size);
+    size_t n[3];
+    const size_t size = dtype_size(w->type);
+    buffer_elements(w->lm, w->ops, w->layers_stay, w->head_stays, n);
+    w->layer_elements = layer_elements(w->lm);
+    w->head_rows = weights_head_rows(w->lm, w->ops);
+    w->n_slots = slots(w->lm, w->ops, w->layers_stay);
+    w->slot_layer = xmalloc((size_t)w->n_slots, sizeof *w->slot_layer);
+    for (int i = 0; i < w->n_slots; i++)
+        w->slot_layer[i] = -1;
+    w->layer_buf = w->ops->alloc(w->be, n[0] * size);
+    w->head_buf = w->ops->alloc(w->be, n[1] * size);
+    w->norm_buf = w->ops->alloc(w->be, n[2] * size);
 }
 
 int weights_open(struct weights *w, const struct be_ops *ops, struct be *be, const struct lm *lm, bool bf16,
-                 struct err *e)
+                 bool layers_stay, bool head_stays, struct err *e)
 {
-    *w = (struct weights){.ops = ops, .be = be, .lm = lm, .bf16 = bf16, .layer = -1, .head_block = -1};
+    *w = (struct weights){.ops = ops,
+                          .be = be,
+                          .lm = lm,
+                          .bf16 = bf16,
+                          .layers_stay = layers_stay,
+                          .head_stays = head_stays,
+                          .layer = -1,
+                          .next = -1,
+                          .head_block = -1};
     w->type = bf16 ? ops->weight_bf16 : ops->weight_fp32;
     w->map = xcalloc((size_t)lm->n_files, sizeof *w->map);
     if (map_files(w, e)) {
@@ -89,7 +126,7 @@ void weights_close(struct weights *w)
         for (int i = 0; i < w->lm->n_files; i++)
             io_unmap(&w->map[i]);
     free(w->map);
-    free(w->loaded);
+    free(w->slot_layer);
     w->ops->free(w->be, w->layer_buf);
     w->ops->free(w->be, w->head_buf);
     w->ops->free(w->be, w->norm_buf);
@@ -103,23 +140,46 @@ static void advise(const struct weights *w, const struct lm_tensor *t)
     madvise((void *)begin, end - begin, MADV_WILLNEED); /* a hint: failure costs time only */
 }
 
-void weights_prefetch(struct weights *w, int layer)
+/* Tensor number i of a layer, where it is or will be: one after the other in the layer's slot. */
+static struct be_view place(const struct weights *w, int layer, size_t i)
 {
-    if (layer < 0 || layer >= w->lm->config.n_layers)
-        return;
-    for (size_t i = 0; i < N_LAYER_ROLES; i++)
-        advise(w, lm_tensor_of(w->lm, layer_roles[i], layer));
+    size_t at = (size_t)(layer % w->n_slots) * w->layer_elements;
+    for (size_t k = 0; k < i; k++)
+        at += elements(lm_tensor_of(w->lm, layer_roles[k], layer));
+    return be_at((struct be_view){w->layer_buf, 0, w->type}, at);
 }
 
-void weights_wait(struct weights *w, int layer)
+static void bring(struct weights *w, int layer, bool ahead)
 {
-    const bool there = w->stay ? w->loaded[layer] : w->layer == layer;
-    set_roles(w, layer);
-    for (size_t i = 0; i < N_LAYER_ROLES && !there; i++) {
+    for (size_t i = 0; i < N_LAYER_ROLES; i++) {
         const struct lm_tensor *t = lm_tensor_of(w->lm, layer_roles[i], layer);
-        w->ops->load(w->be, w->role[layer_roles[i]], host(w, t), t->dtype, elements(t), w->bf16);
+        (ahead ? w->ops->load_ahead : w->ops->load)(w->be, place(w, layer, i), host(w, t), t->dtype, elements(t),
+                                                    w->bf16);
     }
-    w->loaded[layer] = true;
+    w->slot_layer[layer % w->n_slots] = layer;
+}
+
+void weights_wait(struct weights *w, int layer, int next)
+{
+    w->next = next < 0 || next >= w->lm->config.n_layers || w->slot_layer[next % w->n_slots] == next ? -1 : next;
+    for (size_t i = 0; i < N_LAYER_ROLES && w->next >= 0; i++)
+        advise(w, lm_tensor_of(w->lm, layer_roles[i], next));
+    if (w->slot_layer[layer % w->n_slots] != layer)
+        bring(w, layer, false);
+    else if (w->ops->join)
+        w->ops->join(w->be);
+    for (size_t i = 0; i < N_LAYER_ROLES; i++)
+        w->role[layer_roles[i]] = place(w, layer, i);
+    w->layer = layer;
+    if (w->ops->fence)
+        w->ops->fence(w->be); /* who worked with the next one's slot was issued before */
+}
+
+void weights_ahead(struct weights *w)
+{
+    if (w->ops->load_ahead && w->next >= 0)
+        bring(w, w->next, true);
+    w->next = -1;
 }
 
 void weights_embed(struct weights *w, struct be_view dst, const int32_t *ids, int n)
@@ -146,20 +206,21 @@ struct be_view weights_head_block(struct weights *w, int b, int *row0, int *n_ro
     *row0 = (int)first;
     *n_rows = (int)(V - first < w->head_rows ? V - first : w->head_rows);
     const struct be_view all = {w->head_buf, 0, w->type};
-    const bool there = w->head_block == (w->stay ? 0 : b);
-    if (!there)
-        w->ops->load(w->be, all, (const char *)host(w, t) + (w->stay ? 0 : (size_t)first * D * dtype_size(t->dtype)),
-                     t->dtype, (w->stay ? (size_t)V : (size_t)*n_rows) * D, w->bf16);
-    w->head_block = w->stay ? 0 : b;
-    return w->stay ? be_at(all, (size_t)first * D) : all;
+    const int wanted = w->head_stays ? 0 : b;
+    const size_t skip = w->head_stays ? 0 : (size_t)first * D;
+    if (w->head_block != wanted)
+        w->ops->load(w->be, all, (const char *)host(w, t) + skip * dtype_size(t->dtype), t->dtype,
+                     (w->head_stays ? (size_t)V : (size_t)*n_rows) * D, w->bf16);
+    w->head_block = wanted;
+    return w->head_stays ? be_at(all, (size_t)first * D) : all;
 }
 
-size_t weights_largest(const struct weights *w)
+size_t weights_largest(const struct lm *lm, const struct be_ops *ops)
 {
-    size_t most = (size_t)w->head_rows * (size_t)w->lm->config.hidden_size;
+    size_t most = (size_t)weights_head_rows(lm, ops) * (size_t)lm->config.hidden_size;
     for (int r = 0; r < ROLE_COUNT; r++)
         if (lm_role_is_unit((enum lm_role)r) && r != ROLE_LM_HEAD) {
-            const size_t n = elements(lm_tensor_of(w->lm, (enum lm_role)r, 0));
+            const size_t n = elements(lm_tensor_of(lm, (enum lm_role)r, 0));
             most = n > most ? n : most;
         }
     return most;

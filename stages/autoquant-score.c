@@ -14,6 +14,7 @@ static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *pa
 static const char *granularity = "default";
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
+static size_t gpu_memory;
 static bool print_backend;
 
 static const struct cli_option options[] = {
@@ -35,6 +36,11 @@ static const struct cli_option options[] = {
      "most batches of a block, which share their GEMMs\n(a block has at most 8,192 rows, or one batch)", 1, 1 << 20},
     {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "blocks taken through the model at once, to bound memory; 0: all", 0,
      1 << 30},
+    {"gpu-memory", 0, CLI_SIZE, &gpu_memory, "SIZE",
+     "GPU memory to stay below, e.g. 12G; 0: all that is free.\nWhat has no room is read again (weights) or kept in "
+     "host\n"
+     "memory (layer inputs); results do not depend on it",
+     0, 0},
     {"threads", 't', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
     {0},
 };
@@ -136,9 +142,12 @@ static int write_cell(const struct scores_source *s, const struct cell *cell, st
 static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, struct cell *cell,
                  const struct replay_set *set, struct err *e)
 {
+    if (gpu_memory && !ops->room)
+        return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
     if (check_options(c, e) || check_cells(cell, e))
         return -1;
-    const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks};
+    const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks,
+                                     gpu_memory};
     struct scorer_result r;
     char started[32];
     const time_t now = time(NULL);
@@ -148,9 +157,9 @@ static int score(const struct be_ops *ops, const struct lm *lm, const struct cal
         return -1;
     const struct scores_source s = {lm, c, &o, &r, ops->name, granularity, cli_seconds() - begin, started};
     cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
-                "%.1f GFLOP/s; %.0f MB of activations",
+                "%.1f GFLOP/s; %.0f MB of buffers",
                 ops->name, parallel_threads(), (long long)c->n_rows, (long long)r.n_scored_rows, set->n, s.seconds,
-                r.flops * 1e-12, r.flops / s.seconds * 1e-9, (double)r.memory / 1e6);
+                r.flops * 1e-12, r.flops / s.seconds * 1e-9, (double)r.placement.bytes / 1e6);
     int rc = 0;
     for (size_t i = 0; i < cells.n && !rc; i++)
         rc = write_cell(&s, &cell[i], e);

@@ -16,6 +16,7 @@
 #include "mem.h"
 #include "parallel.h"
 #include "scorer.h"
+#include "weights.h"
 
 extern void openblas_set_num_threads(int) __attribute__((weak));
 
@@ -170,11 +171,12 @@ int main(int argc, char **argv)
     const struct lm_config *c = &lm.config;
     const double layer = 4.0 * ((double)c->hidden_size * c->head_dim * (2.0 * c->n_heads + 2.0 * c->n_kv_heads) +
                                 3.0 * c->hidden_size * c->ffn_size);
-    const double limit = (double)r.memory + 2 * layer + 256 * 1048576.0;
+    const double activations = (double)r.placement.bytes - (double)weights_bytes(&lm, &be_cpu_ops, true, false, false);
+    const double limit = activations + 2 * layer + 256 * 1048576.0;
     printf("%d threads, %lld rows, %.2f TFLOP of GEMM in %zu products\n", parallel_threads(), (long long)calib.n_rows,
            r.flops * 1e-12, n_products);
     printf("RssAnon peak %.0f MB; allowed %.0f MB = activations %.0f + 2 layers %.0f + 268\n",
-           (double)peak / 1024 * 1.048576, limit * 1e-6, (double)r.memory * 1e-6, 2 * layer * 1e-6);
+           (double)peak / 1024 * 1.048576, limit * 1e-6, activations * 1e-6, 2 * layer * 1e-6);
     const double ratio = (blas[0] + blas[1]) / (score[0] + score[1]);
     printf("ratio %.2f (target >= 0.70)\n", ratio);
     free(products);

@@ -85,7 +85,7 @@ static void open_unit(struct unit *u, const struct be_ops *ops, enum mode mode, 
     u->batch = side_ints(s, batch, N);
     u->sum = side_new(s, DT_F64, (size_t)set->n * N);
     side_put(s, u->sum, zero, (size_t)set->n * N);
-    replayer_open(&u->r, ops, s->be, set, mode == BF16, N, I, N * O, O * I);
+    replayer_open(&u->r, ops, s->be, set, mode == BF16, &(struct replay_size){N, I, N * O, O * I});
 }
 
 static void run_unit(struct unit *u)
