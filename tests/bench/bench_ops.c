@@ -114,9 +114,9 @@ static void products(enum dtype t)
 {
     struct be_view x = filled(t, (size_t)N * D, 1), w = filled(DT_F32, (size_t)V * D, 0.05f);
     struct be_view y = filled(t, (size_t)N * F, 1), z = filled(t, LOGIT_ROWS * (size_t)V, 1);
-    by_flops("linear D to F", SECONDS(op->linear(be, y, x, w, N, D, F, F)), 2.0 * N * D * F);
-    by_flops("linear D to D", SECONDS(op->linear(be, y, x, w, N, D, D, D)), 2.0 * N * D * D);
-    by_flops("linear D to V, 128 rows", SECONDS(op->linear(be, z, x, w, LOGIT_ROWS, D, V, V)),
+    by_flops("linear D to F", SECONDS(op->linear(be, y, x, w, N, D, F, F, false)), 2.0 * N * D * F);
+    by_flops("linear D to D", SECONDS(op->linear(be, y, x, w, N, D, D, D, false)), 2.0 * N * D * D);
+    by_flops("linear D to V, 128 rows", SECONDS(op->linear(be, z, x, w, LOGIT_ROWS, D, V, V, false)),
              2.0 * LOGIT_ROWS * D * V);
     by_flops("linear_dx F to D", SECONDS(op->linear_dx(be, x, y, w, N, D, F, false)), 2.0 * N * D * F);
     by_flops("linear_dx V to D, 128 rows", SECONDS(op->linear_dx(be, x, z, w, LOGIT_ROWS, D, V, false)),
