@@ -16,10 +16,11 @@ MODE  ?= release
 # -march of this machine: set MARCH=x86-64-v3 (or another) for binaries that must run elsewhere
 MARCH ?= native
 BLAS_LIBS ?= -lopenblas
-# CUDA=1 builds the GPU backend too, for the architectures of SM (and newer ones through PTX of the last)
+# CUDA=1 builds the GPU backend too, for the architectures of SM that the toolkit knows and, through PTX, newer ones
 CUDA  ?= 0
-SM    ?= 80 90
-NVCC  ?= $(or $(wildcard $(CUDA_HOME)/bin/nvcc),nvcc)
+SM    ?= 80 86 89 90 100 120
+NVCC  ?= $(or $(firstword $(wildcard $(addsuffix /nvcc,$(CUDA_HOME)/bin $(subst :, ,$(PATH)) /usr/local/cuda/bin))),\
+           nvcc)
 B     := tmp/build/$(MODE)$(if $(filter 1,$(CUDA)),-cuda)
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
@@ -36,12 +37,12 @@ LDFLAGS   := -Wl,--as-needed
 LDLIBS    := $(BLAS_LIBS) -ljansson -lyaml -lpcre2-8 -lutf8proc -lm
 
 NVFLAGS   := -std=c++20 -O3 -fmad=false --extended-lambda -lineinfo -Ilib -D_GNU_SOURCE \
-             $(foreach s,$(SM),-gencode arch=compute_$s,code=sm_$s) \
-             -gencode arch=compute_$(lastword $(SM)),code=compute_$(lastword $(SM)) \
              -Xcompiler -Wall -Xcompiler -Wextra $(if $(filter 1,$(WERROR)),-Werror all-warnings)
-# nothing refers to the GPU table but a weak symbol: programs that run the model ask for it by name
+# nothing refers to the GPU table but a weak symbol: programs that use a backend ask for it by name
+USE_BACKEND := autoquant-score device-speed
 CUDA_LINK := $(if $(filter 1,$(CUDA)),-u be_cuda_ops)
-CUDA_LIBS := $(if $(filter 1,$(CUDA)),-L$(patsubst %/bin/nvcc,%/lib64,$(NVCC)) -lcublasLt -lcudart -lstdc++)
+CUDA_LIBS := $(if $(filter 1,$(CUDA)),$(foreach d,$(patsubst %/bin/nvcc,%/lib64,$(filter %/bin/nvcc,$(NVCC))),-L$d \
+             -Wl,-rpath,$d) -lcublasLt -lcudart -lstdc++)
 
 CU_O   := $(if $(filter 1,$(CUDA)),$(patsubst %,$B/%.o,$(wildcard lib/*.cu)))
 LIB_O  := $(patsubst %,$B/%.o,$(wildcard lib/*.c)) $(CU_O)
@@ -81,17 +82,20 @@ $(filter-out $(CU_O),$(LIB_O)) $(MAIN_O): $B/%.o: % $B/cc.flags | $B/libraries.o
 	$Qmkdir -p $(@D)
 	$Q$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $B/lib/version.c.o: private CPPFLAGS += -DQSENS_BUILD='"$(MODE), $(MARCH)"'
-$(call stamp,$B/nv.flags,$(NVCC) $(NVFLAGS))
-$(CU_O): $B/%.o: % $B/nv.flags
+# The toolkit is asked for its architectures when something is compiled for them, never while the Makefile is read.
+$(if $(CU_O),$(call stamp,$B/nv.flags,$(NVCC) $(realpath $(NVCC)) $(NVFLAGS) $(SM)))
+$B/nv.archs: conf/cuda-archs.sh $B/nv.flags
+	@sh $< '$(NVCC)' $(call quoted,SM) >$@
+$(CU_O): $B/%.o: % $B/nv.archs
 	$(call say,NVCC,$<)
 	$Qmkdir -p $(@D)
-	$Q$(NVCC) $(NVFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$Q$(NVCC) $(NVFLAGS) $$(cat $B/nv.archs) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 $B/libqsens.a: $(LIB_O)
 	$Qrm -f $@ && ar rcsD $@ $^
 $(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
 	$(call say,LINK,$@)
-	$Q$(CC) $(CFLAGS) $(LDFLAGS) $(if $(filter %autoquant-score,$@),$(CUDA_LINK)) -o $@.new $< $B/libqsens.a \
-	  $(LDLIBS) $(CUDA_LIBS)
+	$Q$(CC) $(CFLAGS) $(LDFLAGS) $(if $(filter $(USE_BACKEND),$(@F)),$(CUDA_LINK)) -o $@.new $< \
+	  $B/libqsens.a $(LDLIBS) $(CUDA_LIBS)
 	@printf '%-40.40s' "$$(cat $B/commit)" >$@.commit && objcopy --update-section qsens_commit=$@.commit $@.new && \
 	  rm $@.commit
 	@mv $@.new $@
@@ -118,7 +122,7 @@ CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
 # what a test needs to go on with this build in a copy of the tree
 export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(MARCH)' BLAS_LIBS='$(BLAS_LIBS)' \
-                     WERROR='$(WERROR)'
+                     WERROR='$(WERROR)' SM='$(SM)' NVCC='$(NVCC)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
 # on a GPU host: the tests that run the model or its ops, none of them skipped
