@@ -52,6 +52,15 @@ struct be_options {
     size_t memory; /* bytes of device memory to stay below, the driver's part included; 0: all that is free */
 };
 
+/* What a backend computes on; a number that does not apply is 0. */
+struct be_device {
+    char name[256];                /* "NVIDIA H100 80GB HBM3"; a processor's model */
+    int threads;                   /* of the host that compute */
+    uint64_t memory, free_memory;  /* bytes */
+    int capability;                /* of a GPU: 90 is 9.0 */
+    int driver_cuda, runtime_cuda; /* CUDA that the driver takes and that this program was built with: 13000 is 13.0 */
+};
+
 struct be_ops {
     const char *name;
     /* Element types this implementation wants in the modes bf16 and fp32, for weights and for activations; and for sums
@@ -62,6 +71,8 @@ struct be_ops {
 
     /* Would open work here? If not, why: what open would say. NULL: always. */
     int (*usable)(struct err *e);
+    /* The device that open takes. */
+    int (*describe)(struct be_device *d, struct err *e);
 
     /* ---- memory */
     struct be *(*open)(const struct be_options *o, struct err *e);
@@ -193,8 +204,13 @@ extern const struct be_ops be_ref_ops, be_cpu_ops;
 /* Only in programs that were linked with it: the address is NULL elsewhere. */
 extern const struct be_ops be_cuda_ops __attribute__((weak));
 
-/* The table of that name, or NULL with ERR_CONFIG listing the names. "auto" takes the fastest that works
- * here: cuda where it is built in and a device is usable, else cpu. */
+/* What "auto" stands for: the fastest that works here, cuda where it is built in and a device is usable, else cpu with
+ * the reason in why->msg. */
+const struct be_ops *be_auto(struct err *why);
+/* The table of that name or of "auto", or NULL with ERR_CONFIG that says which there are. Whether it is usable here is
+ * not asked. */
 const struct be_ops *be_find(const char *name, struct err *e) MUST_CHECK;
+/* describe for those that compute on the host. */
+int be_describe_host(struct be_device *d, struct err *e);
 
 #endif

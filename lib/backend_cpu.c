@@ -315,6 +315,7 @@ const struct be_ops be_cpu_ops = {
     .act_fp32 = DT_F32,
     .head_block_elements = 8 << 20, /* 32 MB as fp32 */
     .logits_bytes = 64 << 20,
+    .describe = be_describe_host,
     .open = cpu_open,
     .close = cpu_close,
     .alloc = cpu_alloc,

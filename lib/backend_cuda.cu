@@ -80,17 +80,67 @@ static void cuda_close(struct be *be)
     free(be);
 }
 
+/* Does this program hold code for compute capability `cc` (900 is 9.0)? Machine code of its generation and not newer
+ * than it, or PTX, which is there for the last of the list (conf/cuda-archs.sh). */
+static bool has_code(int cc)
+{
+    static const int arch[] = {__CUDA_ARCH_LIST__};
+    const size_t n = sizeof arch / sizeof *arch;
+    bool found = arch[n - 1] <= cc;
+    for (size_t i = 0; i < n; i++)
+        found |= arch[i] / 100 == cc / 100 && arch[i] <= cc;
+    return found;
+}
+
 static int cuda_usable(struct err *e)
 {
-    int n = 0, major = 0;
+    int n = 0, driver = 0, major = 0, minor = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
+    if (rc == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess) {
+        if (!driver)
+            return err_set(e, ERR_DEVICE, "no usable CUDA device: no NVIDIA driver is installed");
+        return err_set(e, ERR_DEVICE,
+                       "no usable CUDA device: the driver takes CUDA %d.%d, this program was built with %d.%d: update "
+                       "the driver, or build with an older CUDA Toolkit",
+                       driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    }
     if (rc == cudaSuccess && n)
         rc = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (rc == cudaSuccess && n)
+        rc = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
     if (rc != cudaSuccess || !n)
         return err_set(e, ERR_DEVICE, "no usable CUDA device: %s",
                        rc == cudaSuccess ? "none found" : cudaGetErrorString(rc));
     if (major < 8)
-        return err_set(e, ERR_DEVICE, "the CUDA device has compute capability %d.x, 8.0 is needed", major);
+        return err_set(e, ERR_DEVICE, "no usable CUDA device: compute capability is %d.%d, 8.0 is needed", major,
+                       minor);
+    if (!has_code(100 * major + 10 * minor))
+        return err_set(e, ERR_DEVICE,
+                       "no usable CUDA device: this program has no code for compute capability %d.%d: build with "
+                       "`make CUDA=1 SM=%d%d`",
+                       major, minor, major, minor);
+    return 0;
+}
+
+static int cuda_describe(struct be_device *d, struct err *e)
+{
+    cudaDeviceProp p;
+    size_t free_bytes = 0, total = 0;
+    *d = be_device();
+    if (cuda_usable(e))
+        return -1;
+    cudaError_t rc = cudaGetDeviceProperties(&p, 0);
+    if (rc == cudaSuccess)
+        rc = cudaDriverGetVersion(&d->driver_cuda);
+    if (rc == cudaSuccess)
+        rc = cudaMemGetInfo(&free_bytes, &total);
+    if (rc != cudaSuccess)
+        return err_set(e, ERR_DEVICE, "CUDA: device: %s", cudaGetErrorString(rc));
+    snprintf(d->name, sizeof d->name, "%s", p.name);
+    d->memory = total;
+    d->free_memory = free_bytes;
+    d->capability = 10 * p.major + p.minor;
+    d->runtime_cuda = CUDART_VERSION;
     return 0;
 }
 
@@ -339,6 +389,13 @@ static void cuda_convert(struct be *be, struct be_view dst, struct be_view src, 
 {
     if (be->error.code != ERR_NONE || !n)
         return;
+    if (dst.dtype == src.dtype) {
+        cuda_failed(be,
+                    cudaMemcpyAsync(ptr<char>(dst), ptr<char>(src), n * dtype_size(dst.dtype), cudaMemcpyDeviceToDevice,
+                                    be->stream),
+                    "convert");
+        return;
+    }
     const unsigned grid = (unsigned)(n / 256 + 1 < 4096 ? n / 256 + 1 : 4096);
     WITH_TYPE(dst, A, WITH_TYPE(src, B, (k_convert<<<grid, 256, 0, be->stream>>>(ptr<A>(dst), ptr<B>(src), n))));
     CHECK_LAUNCH(be, "convert");
@@ -354,6 +411,7 @@ extern "C" const struct be_ops be_cuda_ops = {
     .head_block_elements = 26 << 20,
     .logits_bytes = 192 << 20,
     .usable = cuda_usable,
+    .describe = cuda_describe,
     .open = cuda_open,
     .close = cuda_close,
     .alloc = cuda_alloc,

@@ -336,6 +336,7 @@ const struct be_ops be_ref_ops = {
     .act_fp32 = DT_F64,
     .head_block_elements = 8 << 20, /* 32 MB as fp32 */
     .logits_bytes = 64 << 20,
+    .describe = be_describe_host,
     .open = ref_open,
     .close = ref_close,
     .alloc = ref_alloc,

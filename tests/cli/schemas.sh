@@ -51,6 +51,8 @@ run "recipe-search" recipe-search --bits 6 --lm "$D/lm.json" --name mix -o "$D/r
 run "report-index" report-index --json "$D/index.json" "$D/run/fp4_fp8" "$D/run/int8_fp16" "$F/fp4_fp8.json"
 run "import-manifest" import-manifest -o "$D/imported" "$F/fp4_fp8.json"
 run "publish-run" publish-run --root "$D/models" "$D/run/fp4_fp8" "$D/imported"
+run "device-speed" device-speed --json -j 1 cpu && mv "$D/stdout" "$D/device.json"
+check device "$D/device.json"
 check recipe "$D/recipe.json"
 check index "$D/index.json"
 check import "$D/imported/import.json"
@@ -91,5 +93,7 @@ broken manifest "$F/fp4_fp8.json" 's/lm_head.quant_recipe": {/lm_head": {/' 'lay
 broken manifest "$F/fp4_fp8.json" 's/"bound"/"bond"/' 'qsens/recipe: '
 broken report "$D/run/fp4_fp8/report.json" 's/"share"/"chair"/' 'qsens/groups/0: '
 broken index "$D/index.json" 's/"version": 1/"version": 2/' 'version: 1 was expected'
+broken device "$D/device.json" 's/"gemm_flops": /&-/' 'gemm_flops: .* less than or equal to the minimum'
+broken device "$D/device.json" 's/"threads": 1/"compute_capability": "9.0"/' "'driver_cuda' is a dependency of"
 broken import "$D/imported/import.json" 's/"sha256": "/&0/' 'source/sha256: '
 echo "1..$n"
