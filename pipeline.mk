@@ -276,7 +276,7 @@ config-help: $B/compose-config
 deps:
 	@sh conf/install-packages.sh
 doctor:
-	@sh conf/doctor.sh $B $(call quoted,MODEL) $(call quoted,DATASET)
+	@sh conf/doctor.sh $B '$(NVCC)' $(call quoted,MODEL) $(call quoted,DATASET)
 
 help:
 	@printf '%s\n' 'make [deps] sensitivity   score one pair, write manifest and reports' \
@@ -288,7 +288,7 @@ help:
 	  'make import FROM=FILE     a manifest of the reference stack as a finished run' \
 	  'make config, config-help  the composed configuration; all keys' \
 	  'make where                directory of the run' \
-	  'make doctor               what is installed and found' \
+	  'make doctor               what is installed and found, what computes here and how fast' \
 	  'make deps                 install what is missing (Debian, Ubuntu)' \
 	  'make all | check | check-asan | check-cuda | bench | fuzz | lint | clean' '' 'variables (current value):' \
 	  '  PAIR=$(PAIR)   a file, or one of:' '    $(basename $(notdir $(sort $(wildcard conf/quant_pair/*.yaml))))' \
