@@ -52,6 +52,7 @@ MAIN_O := $(STAGES:%=$B/stages/%.c.o)
 UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/parity/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
+BENCH_O := $(if $(CU_O),$(patsubst %,$B/%.o,$(wildcard tests/bench/*.cu)))
 .PHONY: all check check-asan check-cuda fuzz bench lint clean FORCE
 all: $(BINS)
 
@@ -86,7 +87,7 @@ $B/lib/version.c.o: private CPPFLAGS += -DQSENS_BUILD='"$(MODE), $(MARCH)"'
 $(if $(CU_O),$(call stamp,$B/nv.flags,$(NVCC) $(realpath $(NVCC)) $(NVFLAGS) $(SM)))
 $B/nv.archs: conf/cuda-archs.sh $B/nv.flags
 	@sh $< '$(NVCC)' $(call quoted,SM) >$@
-$(CU_O): $B/%.o: % $B/nv.archs
+$(CU_O) $(BENCH_O): $B/%.o: % $B/nv.archs
 	$(call say,NVCC,$<)
 	$Qmkdir -p $(@D)
 	$Q$(NVCC) $(NVFLAGS) $$(cat $B/nv.archs) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
@@ -114,10 +115,10 @@ $(REPLAY): $B/t/fuzz/%.replay: tests/fuzz/%.c tests/fuzz/replay.c $B/libqsens.a 
 	$(call say,TEST,$<)
 	$Qmkdir -p $(@D)
 	$Q$(TEST_CC) -MF $@.d $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $B/libqsens.a $(LDLIBS)
-$(BENCH): $B/bench/%: tests/bench/%.c $B/libqsens.a $B/cc.flags
+$(BENCH): $B/bench/%: tests/bench/%.c $(BENCH_O) $B/libqsens.a $B/cc.flags
 	$(call say,TEST,$<)
 	$Qmkdir -p $(@D)
-	$Q$(TEST_CC) $(LDFLAGS) $(CUDA_LINK) -o $@ $< $B/libqsens.a $(LDLIBS) $(CUDA_LIBS)
+	$Q$(TEST_CC) $(LDFLAGS) $(CUDA_LINK) -o $@ $< $(BENCH_O) $B/libqsens.a $(LDLIBS) $(CUDA_LIBS)
 CLI_TESTS := $(wildcard tests/cli/*.sh tests/pipe/*.sh)
 export QSENS_BUILD_DIR := $B
 # what a test needs to go on with this build in a copy of the tree
@@ -149,7 +150,7 @@ fuzz: $(FUZZERS)
 lint:
 	sh tests/lint.sh
 
--include $(LIB_O:.o=.d) $(MAIN_O:.o=.d) $(UNIT:.t=.d) $(REPLAY:%=%.d) $(BENCH:%=%.d)
+-include $(LIB_O:.o=.d) $(BENCH_O:.o=.d) $(MAIN_O:.o=.d) $(UNIT:.t=.d) $(REPLAY:%=%.d) $(BENCH:%=%.d)
 -include pipeline.mk
 clean:
 	rm -rf tmp
