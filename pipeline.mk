@@ -29,6 +29,7 @@ SET         ?=
 MENU        ?= $(PAIR)
 BITS        ?= 8
 THREADS     ?= 0
+GPU_MEMORY  ?=
 FROM        ?=
 
 .PHONY: sensitivity sweep three-phase recipe report publish import config config-help where deps doctor help
@@ -45,7 +46,7 @@ quoted = '$(subst ','\'',$(call given,$1))'
 ifneq ($(grid_asked)$(filter where config import,$(asked)),)
 # Most variables become parts of file names and words of recipes: they are plain. The others hold anything on a line.
 lists := PAIRS CALIB_NS MODELS DATASETS GRANULARITIES MENU
-plain := PAIR GRANULARITY CALIB_N BACKEND THREADS BITS $(lists)
+plain := PAIR GRANULARITY CALIB_N BACKEND THREADS GPU_MEMORY BITS $(lists)
 define newline
 
 
@@ -189,7 +190,8 @@ $(4:%=%/scores.json) $(4:%=%/records.safetensors) &: $(4:%=%/scores.due) | $1/lm
 	  then due="$$$$due $$$$c"; set -- "$$$$@" --cell $$$$c/config/pair.yaml=$$$$c; fi; done; \
 	[ $$$$# != 0 ] || exit 0; n=$$$$(($$$$# / 2)); \
 	set -- $B/autoquant-score --lm $1/lm.json --calib $2/calib.safetensors \
-	  --backend $(BACKEND) --threads $(THREADS) @$(firstword $4)/config/args/autoquant-score "$$$$@"; \
+	  --backend $(BACKEND) --threads $(THREADS) $(GPU_MEMORY:%=--gpu-memory %) \
+	  @$(firstword $4)/config/args/autoquant-score "$$$$@"; \
 	$(if $V,,printf '  %-9s %s\n' SCORE "$2 $3 ($$$$n pairs)";) $(LAUNCH) "$$$$@" && \
 	for c in $$$$due; do { head -n 1 $$$$c/scores.due; sha256sum <$$$$c/scores.json; } >$$$$c/scores.key; done
 endef
@@ -304,6 +306,7 @@ help:
 	  '  GRANULARITIES=$(GRANULARITIES)   of a sweep' \
 	  '  BACKEND=$(BACKEND)   auto, cpu, ref; cuda with CUDA=1      THREADS=$(THREADS)   0 = all' \
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: make config-help' \
+	  '  GPU_MEMORY=$(GPU_MEMORY)   of the GPU to stay below, e.g. 12G; empty: all that is free' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   FROM='$(call quoted,FROM)'   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
 	  '  CUDA=$(CUDA)   1 builds the GPU backend for SM=$(SM) with NVCC=$(NVCC)' \
 	  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)' \

@@ -8,6 +8,7 @@
 #include "io.h"
 #include "mem.h"
 #include "parallel.h"
+#include "profile.h"
 #include "scores_write.h"
 
 static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
@@ -15,7 +16,7 @@ static const char *granularity = "default";
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
 static size_t gpu_memory;
-static bool print_backend;
+static bool print_backend, show_profile;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
@@ -37,11 +38,13 @@ static const struct cli_option options[] = {
     {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "blocks taken through the model at once, to bound memory; 0: all", 0,
      1 << 30},
     {"gpu-memory", 0, CLI_SIZE, &gpu_memory, "SIZE",
-     "GPU memory to stay below, e.g. 12G; 0: all that is free.\nWhat has no room is read again (weights) or kept in "
-     "host\n"
-     "memory (layer inputs); results do not depend on it",
+     "GPU memory to stay below, e.g. 12G; 0: all that is free.\nWhat has no room is read again (weights) or "
+     "kept in\nhost memory (layer inputs); results do not depend on it",
      0, 0},
     {"threads", 't', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
+    {"profile", 0, CLI_FLAG, &show_profile, NULL,
+     "print at the end where the time went: time, operations,\nbytes, part of what the device can do, by phase and op",
+     0, 0},
     {0},
 };
 
@@ -180,6 +183,7 @@ static int run(const char *const *operand, int n, struct err *e)
 {
     (void)operand;
     (void)n;
+    const double started = cli_seconds();
     const struct be_ops *ops = be_find(backend, e);
     if (!ops)
         return -1;
@@ -192,10 +196,13 @@ static int run(const char *const *operand, int n, struct err *e)
     struct replay_set set = {0};
     struct lm lm = {0};
     struct calib c = {0};
+    ops = show_profile ? profile_ops(ops) : ops;
     int rc = parse_cells(cell, &set, e) || lm_load(&lm, lm_path, e) || calib_load(&c, calib_path, e) ||
                      score(ops, &lm, &c, cell, &set, e)
                  ? -1
                  : 0;
+    if (show_profile && !rc)
+        profile_print(stderr, started, &set);
     lm_free(&lm);
     calib_free(&c);
     for (size_t i = 0; i < cells.n; i++)

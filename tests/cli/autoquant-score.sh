@@ -64,6 +64,16 @@ for part in '"format":"qsens-records"' '"weight":"fp8/tensor"' '"dtype":"bf16"' 
     case $header in (*"$part"*) report 0 "records: $part" ;; (*) report 1 "records: $part" ;; esac
 done
 
+# ---- where the time went
+score --profile --lm "$LM" --calib "$C" --cell "$P/fp8_fp8.yaml=$O/p" --cell "$P/fp8_fp16.yaml=$O/p2" && same "$O/a" "$O/p"
+report $? '--profile changes no result'
+# phases begin in the first column; their milliseconds stand in columns 55 to 64
+awk 'NR == 1 { wall = 1000 * $3 } NR > 2 && /^[a-z]/ { sum += substr($0, 55, 10) } NR > 2 && /^ / { ops += substr($0, 55, 10) }
+    END { exit !(wall > 0 && sum > 0.95 * wall && sum < 1.05 * wall && ops > 0.5 * wall && ops <= sum) }' "$T/stderr"
+report $? 'its phases add up to the time of the run within 5 %'
+awk '/^(forward|head|recompute|backward|quantize|fp8\/tensor x fp8\/tensor|fp8\/tensor x none) / { n++ } END { exit n != 7 }' "$T/stderr"
+report $? 'every phase and every replay has its line'
+
 # ---- equal runs, equal bytes
 cp -r "$O" "$T/first"
 score --lm "$LM" --calib "$C" -t 1 --cell "$P/fp8_fp8.yaml=$O/a" && same "$O/a" "$T/first/a"
@@ -136,6 +146,7 @@ done <<'END'
 2|was packed with padding 'reference', not 'none'|padding that calib-pack did not use|$good $cell --padding none
 2|was packed with padding 'none', not 'reference'|and the other way round|--lm "$LM" --calib "$T/none.safetensors" $cell
 2|cuda|another backend|$good $cell --backend cuda
+2|limits the memory of a GPU; the backend is cpu|a GPU memory limit without a GPU|$good $cell --backend cpu --gpu-memory 4G
 2|--block|a block of no batches|$good $cell --block 0
 2|--score-size|a score size that is no number|$good $cell --score-size many
 2|--pass-blocks|negative passes|$good $cell --pass-blocks -1
