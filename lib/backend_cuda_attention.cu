@@ -1,40 +1,8 @@
-/* The CUDA backend's attention over packed sequences: tiles of 64 queries and 64 keys, products on tensor cores (wmma,
- * so any GPU from sm_80 on), never a T x T matrix. fp32 views, and head dimensions that are no multiple of 16, take
- * plain kernels, one warp a row. */
-#include "backend_cuda.h"
+/* The CUDA backend's attention over packed sequences: tiles on tensor cores where flash_fits, else plain kernels, one
+ * warp a row: fp32 views, head dimensions that are large or no multiple of 8. */
+#include "backend_cuda_flash.h"
 
-#include <mma.h>
-
-using namespace nvcuda;
-
-enum { BQ = 64, BK = 64, WARPS = 4, THREADS = 32 * WARPS, PAD = 8, MAX_E = 256 };
-
-struct heads {
-    int H, K, E;
-};
-
-/* The sequence and tile of a block: sequences are walked through a table of tiles, built per call (tile_table). */
-struct tile {
-    int first, T; /* first real row and real rows of the sequence */
-    int begin;    /* first row of the tile within it */
-};
-
-static __global__ void k_tiles(struct tile *tiles, int *n_tiles, const int32_t *offset, const uint8_t *sentinel, int n,
-                               int step)
-{
-    if (threadIdx.x || blockIdx.x)
-        return;
-    int k = 0;
-    for (int s = 0; s < n; s++) {
-        const int skip = sentinel[s] != 0, first = offset[s] + skip, T = offset[s + 1] - first;
-        for (int b = 0; b < T; b += step) {
-            tiles[k].first = first;
-            tiles[k].T = T;
-            tiles[k++].begin = b;
-        }
-    }
-    *n_tiles = k;
-}
+enum { MAX_E = 256 };
 
 static __global__ void k_zero_sentinels(bf16 *x, float *f, const int32_t *offset, const uint8_t *sentinel, int width,
                                         bool is_bf16)
@@ -200,247 +168,17 @@ template <typename T> static __global__ void k_group_sum(T *y, const T *x, size_
     st(y + i, s);
 }
 
-/* ---- tiles on tensor cores. Shared memory holds bf16 tiles with rows of E+PAD, and fp32 tiles. */
+/* ---- the ops */
 
-typedef wmma::fragment<wmma::matrix_a, 16, 16, 16, bf16, wmma::row_major> frag_a;
-typedef wmma::fragment<wmma::matrix_a, 16, 16, 16, bf16, wmma::col_major> frag_at;
-typedef wmma::fragment<wmma::matrix_b, 16, 16, 16, bf16, wmma::row_major> frag_b;
-typedef wmma::fragment<wmma::matrix_b, 16, 16, 16, bf16, wmma::col_major> frag_bt;
-typedef wmma::fragment<wmma::accumulator, 16, 16, 16, float> frag_c;
-
-/* tile[64][E+PAD] = rows begin.. of one head; rows past the end are zero */
-static __device__ void load_tile(bf16 *tile, const bf16 *x, int first, int begin, int T, int heads_n, int head, int E)
+static struct flash flash(struct be_view q, struct be_view k, struct be_view v, struct be_seqs seqs, struct heads h,
+                          float scale)
 {
-    const int chunks = E / 8;
-    for (int i = (int)threadIdx.x; i < 64 * chunks; i += THREADS) {
-        const int r = i / chunks, c = i % chunks * 8;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (begin + r < T)
-            v = *(const uint4 *)(x + ((size_t)(first + begin + r) * heads_n + head) * E + c);
-        *(uint4 *)(tile + r * (E + PAD) + c) = v;
-    }
-}
-
-/* S[16 rows of this warp][64] = a b^T over E */
-static __device__ void scores(float *S, const bf16 *a, const bf16 *b, int E)
-{
-    const int warp = (int)threadIdx.x / 32, ldx = E + PAD;
-    frag_c c[BK / 16];
-    for (int j = 0; j < BK / 16; j++)
-        wmma::fill_fragment(c[j], 0.0f);
-    for (int e = 0; e < E; e += 16) {
-        frag_a fa;
-        wmma::load_matrix_sync(fa, a + warp * 16 * ldx + e, (unsigned)ldx);
-        for (int j = 0; j < BK / 16; j++) {
-            frag_bt fb;
-            wmma::load_matrix_sync(fb, b + j * 16 * ldx + e, (unsigned)ldx);
-            wmma::mma_sync(c[j], fa, fb, c[j]);
-        }
-    }
-    for (int j = 0; j < BK / 16; j++)
-        wmma::store_matrix_sync(S + warp * 16 * (BK + PAD) + j * 16, c[j], BK + PAD, wmma::mem_row_major);
-}
-
-/* acc[16 rows of this warp][E] += p b, p [64][64] bf16, b [64][E]; transposed: p^T. acc in shared memory, rows of
- * E+PAD. */
-template <bool TRANSPOSED> static __device__ void accumulate(float *acc, const bf16 *p, const bf16 *b, int E)
-{
-    const int warp = (int)threadIdx.x / 32, ldx = E + PAD;
-    for (int e = 0; e < E; e += 16) {
-        frag_c c;
-        wmma::load_matrix_sync(c, acc + warp * 16 * ldx + e, (unsigned)ldx, wmma::mem_row_major);
-        for (int k = 0; k < 64; k += 16) {
-            frag_b fb;
-            wmma::load_matrix_sync(fb, b + k * ldx + e, (unsigned)ldx);
-            if (TRANSPOSED) {
-                frag_at fa;
-                wmma::load_matrix_sync(fa, p + k * (BK + PAD) + warp * 16, BK + PAD);
-                wmma::mma_sync(c, fa, fb, c);
-            } else {
-                frag_a fa;
-                wmma::load_matrix_sync(fa, p + warp * 16 * (BK + PAD) + k, BK + PAD);
-                wmma::mma_sync(c, fa, fb, c);
-            }
-        }
-        wmma::store_matrix_sync(acc + warp * 16 * ldx + e, c, (unsigned)ldx, wmma::mem_row_major);
-    }
-}
-
-/* Rows of acc to y, scaled. */
-static __device__ void store_tile(bf16 *y, const float *acc, const float *scale, int first, int begin, int T,
-                                  int heads_n, int head, int E)
-{
-    for (int i = (int)threadIdx.x; i < 64 * E; i += THREADS) {
-        const int r = i / E, c = i % E;
-        if (begin + r < T)
-            y[((size_t)(first + begin + r) * heads_n + head) * E + c] =
-                __float2bfloat16_rn(acc[r * (E + PAD) + c] * (scale ? scale[r] : 1.0f));
-    }
-}
-
-static __global__ void k_forward(bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v,
-                                 const struct tile *tiles, const int *n_tiles, struct heads h, float scale)
-{
-    extern __shared__ __align__(16) char smem[];
-    if ((int)blockIdx.x >= *n_tiles)
-        return;
-    const struct tile t = tiles[blockIdx.x];
-    const int head = (int)blockIdx.y, kv = head / (h.H / h.K), E = h.E, ldx = E + PAD;
-    bf16 *qs = (bf16 *)smem, *ks = qs + 64 * ldx, *ps = ks + 64 * ldx;
-    float *S = (float *)(ps + 64 * (BK + PAD)), *acc = S + 64 * (BK + PAD), *inv = acc + 64 * ldx;
-    const int row = (int)threadIdx.x / 2, half = (int)threadIdx.x % 2; /* two threads a query row */
-    float m = -INFINITY, sum = 0;
-    load_tile(qs, q, t.first, t.begin, t.T, h.H, head, E);
-    for (int i = (int)threadIdx.x; i < 64 * ldx; i += THREADS)
-        acc[i] = 0;
-    for (int k0 = 0; k0 < t.T && k0 <= t.begin + BQ - 1; k0 += BK) {
-        __syncthreads();
-        load_tile(ks, k, t.first, k0, t.T, h.K, kv, E);
-        __syncthreads();
-        scores(S, qs, ks, E);
-        __syncthreads();
-        load_tile(ks, v, t.first, k0, t.T, h.K, kv, E);
-        float *Sr = S + row * (BK + PAD) + half * 32, top = m;
-        const int allowed = min(t.begin + row, t.T - 1) - k0 - half * 32; /* last allowed column of this half */
-        for (int j = 0; j < 32; j++)
-            if (j <= allowed)
-                top = fmaxf(top, Sr[j] * scale * 1.44269504f);
-        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-        const float shrink = top == -INFINITY ? 1.0f : exp2_f32(m - top);
-        float part = 0;
-        for (int j = 0; j < 32; j++) {
-            const float p = j <= allowed ? exp2_f32(Sr[j] * scale * 1.44269504f - top) : 0.0f;
-            part += p;
-            ps[row * (BK + PAD) + half * 32 + j] = __float2bfloat16_rn(p);
-        }
-        part += __shfl_xor_sync(0xffffffffu, part, 1);
-        sum = sum * shrink + part;
-        if (m != top)
-            for (int c = half; c < E; c += 2)
-                acc[row * ldx + c] *= shrink;
-        m = top;
-        __syncthreads();
-        accumulate<false>(acc, ps, ks, E);
-    }
-    if (half == 0) {
-        inv[row] = 1.0f / sum;
-        if (t.begin + row < t.T)
-            lse[(size_t)(t.first + t.begin + row) * h.H + head] = m / 1.44269504f + logf(sum);
-    }
-    __syncthreads();
-    store_tile(o, acc, inv, t.first, t.begin, t.T, h.H, head, E);
-}
-
-/* P and dS of a tile of queries (begin q0) and keys (begin k0), from S and dP in place of them; as bf16. */
-static __device__ void probabilities(bf16 *ps, bf16 *ds, const float *S, const float *dP, const float *lse,
-                                     const float *delta, struct tile t, int q0, int k0, struct heads h, int head,
-                                     float scale)
-{
-    const int row = (int)threadIdx.x / 2, half = (int)threadIdx.x % 2, i = q0 + row;
-    const bool real = i < t.T;
-    const size_t at = real ? (size_t)(t.first + i) * h.H + head : 0;
-    const float l = real ? lse[at] : 0, d = real ? delta[at] : 0;
-    for (int j = half * 32; j < half * 32 + 32; j++) {
-        const bool allowed = real && k0 + j <= i && k0 + j < t.T;
-        const float P = allowed ? rnd<bf16>(exp_f32(S[row * (BK + PAD) + j] * scale - l)) : 0.0f;
-        if (ps)
-            ps[row * (BK + PAD) + j] = __float2bfloat16_rn(P);
-        ds[row * (BK + PAD) + j] = __float2bfloat16_rn(allowed ? P * (dP[row * (BK + PAD) + j] - d) * scale : 0.0f);
-    }
-}
-
-static __global__ void k_backward_q(bf16 *dq, const bf16 *dout, const bf16 *q, const bf16 *k, const bf16 *v,
-                                    const float *lse, const float *delta, const struct tile *tiles, const int *n_tiles,
-                                    struct heads h, float scale)
-{
-    extern __shared__ __align__(16) char smem[];
-    if ((int)blockIdx.x >= *n_tiles)
-        return;
-    const struct tile t = tiles[blockIdx.x];
-    const int head = (int)blockIdx.y, kv = head / (h.H / h.K), E = h.E, ldx = E + PAD;
-    bf16 *qs = (bf16 *)smem, *gs = qs + 64 * ldx, *ks = gs + 64 * ldx, *ds = ks + 64 * ldx;
-    float *S = (float *)(ds + 64 * (BK + PAD)), *dP = S + 64 * (BK + PAD), *acc = dP + 64 * (BK + PAD);
-    load_tile(qs, q, t.first, t.begin, t.T, h.H, head, E);
-    load_tile(gs, dout, t.first, t.begin, t.T, h.H, head, E);
-    for (int i = (int)threadIdx.x; i < 64 * ldx; i += THREADS)
-        acc[i] = 0;
-    for (int k0 = 0; k0 < t.T && k0 <= t.begin + BQ - 1; k0 += BK) {
-        __syncthreads();
-        load_tile(ks, v, t.first, k0, t.T, h.K, kv, E);
-        __syncthreads();
-        scores(dP, gs, ks, E);
-        __syncthreads();
-        load_tile(ks, k, t.first, k0, t.T, h.K, kv, E);
-        __syncthreads();
-        scores(S, qs, ks, E);
-        __syncthreads();
-        probabilities(NULL, ds, S, dP, lse, delta, t, t.begin, k0, h, head, scale);
-        __syncthreads();
-        accumulate<false>(acc, ds, ks, E);
-    }
-    __syncthreads();
-    store_tile(dq, acc, NULL, t.first, t.begin, t.T, h.H, head, E);
-}
-
-/* dk, dv of a tile of keys and one query head, into [N, H, E]. */
-static __global__ void k_backward_kv(bf16 *dk, bf16 *dv, const bf16 *dout, const bf16 *q, const bf16 *k, const bf16 *v,
-                                     const float *lse, const float *delta, const struct tile *tiles, const int *n_tiles,
-                                     struct heads h, float scale)
-{
-    extern __shared__ __align__(16) char smem[];
-    if ((int)blockIdx.x >= *n_tiles)
-        return;
-    const struct tile t = tiles[blockIdx.x];
-    const int head = (int)blockIdx.y, kv = head / (h.H / h.K), E = h.E, ldx = E + PAD;
-    bf16 *ks = (bf16 *)smem, *vs = ks + 64 * ldx, *qs = vs + 64 * ldx, *ps = qs + 64 * ldx, *ds = ps + 64 * (BK + PAD);
-    float *S = (float *)(ds + 64 * (BK + PAD)), *dP = S + 64 * (BK + PAD), *ak = dP + 64 * (BK + PAD),
-          *av = ak + 64 * ldx;
-    load_tile(ks, k, t.first, t.begin, t.T, h.K, kv, E);
-    load_tile(vs, v, t.first, t.begin, t.T, h.K, kv, E);
-    for (int i = (int)threadIdx.x; i < 64 * ldx; i += THREADS)
-        ak[i] = av[i] = 0;
-    for (int q0 = t.begin; q0 < t.T; q0 += BQ) {
-        __syncthreads();
-        load_tile(qs, q, t.first, q0, t.T, h.H, head, E);
-        __syncthreads();
-        scores(S, qs, ks, E);
-        __syncthreads();
-        load_tile(qs, dout, t.first, q0, t.T, h.H, head, E);
-        __syncthreads();
-        scores(dP, qs, vs, E);
-        __syncthreads();
-        probabilities(ps, ds, S, dP, lse, delta, t, q0, t.begin, h, head, scale);
-        __syncthreads();
-        accumulate<true>(av, ps, qs, E);
-        __syncthreads();
-        load_tile(qs, q, t.first, q0, t.T, h.H, head, E);
-        __syncthreads();
-        accumulate<true>(ak, ds, qs, E);
-    }
-    __syncthreads();
-    store_tile(dk, ak, NULL, t.first, t.begin, t.T, h.H, head, E);
-    store_tile(dv, av, NULL, t.first, t.begin, t.T, h.H, head, E);
-}
-
-/* ---- launching */
-
-static size_t shared_bytes(int E, int bf16_tiles, int p_tiles, int s_tiles, int acc_tiles)
-{
-    const size_t ldx = (size_t)E + PAD, ldp = BK + PAD;
-    return 64 * ((size_t)bf16_tiles * ldx * 2 + (size_t)p_tiles * ldp * 2 + (size_t)s_tiles * ldp * 4 +
-                 (size_t)acc_tiles * ldx * 4) +
-           64 * sizeof(float);
-}
-
-/* Do the tiles fit this GPU's shared memory, and the data its vector loads? */
-static bool tiles_fit(struct be *be, enum dtype t, int E, size_t shared, const void *a, const void *b, const void *c,
-                      const void *d)
-{
-    int device = 0, most = 0;
-    cuda_failed(be, cudaGetDevice(&device), "device");
-    cuda_failed(be, cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "device attribute");
-    return t == DT_BF16 && E % 16 == 0 && shared <= (size_t)most && aligned16(a) && aligned16(b) && aligned16(c) &&
-           aligned16(d);
+    struct flash f = {};
+    f.q = ptr<bf16>(q), f.k = ptr<bf16>(k), f.v = ptr<bf16>(v);
+    f.offset = ptr<int32_t>(seqs.offset), f.sentinel = ptr<uint8_t>(seqs.sentinel);
+    f.n_seqs = seqs.n, f.n_rows = seqs.n_rows;
+    f.h = h, f.scale = scale;
+    return f;
 }
 
 void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct be_view q, struct be_view k,
@@ -453,19 +191,14 @@ void cuda_attention(struct be *be, struct be_view o, struct be_view lse, struct 
     const struct heads h = {H, K, E};
     const float scale = 1.0f / sqrtf((float)E);
     const int N = seqs.n_rows;
-    const size_t shared = shared_bytes(E, 2, 1, 1, 1);
     const int32_t *offset = ptr<int32_t>(seqs.offset);
     const uint8_t *sentinel = ptr<uint8_t>(seqs.sentinel);
-    if (be->error.code == ERR_NONE &&
-        tiles_fit(be, o.dtype, E, shared, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(o))) {
-        const int most = N / BQ + seqs.n;
-        struct tile *tiles = (struct tile *)cuda_scratch(be, (size_t)most * sizeof *tiles + 16);
-        int *n_tiles = (int *)(tiles + most);
-        cudaFuncSetAttribute(k_forward, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-        k_tiles<<<1, 1, 0, be->stream>>>(tiles, n_tiles, offset, sentinel, seqs.n, BQ);
-        k_forward<<<dim3((unsigned)most, (unsigned)H), THREADS, shared, be->stream>>>(
-            ptr<bf16>(o), ptr<float>(lse), ptr<bf16>(q), ptr<bf16>(k), ptr<bf16>(v), tiles, n_tiles, h, scale);
-    } else if (be->error.code == ERR_NONE) {
+    if (flash_fits(o.dtype, E, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(o))) {
+        struct flash f = flash(q, k, v, seqs, h, scale);
+        f.scratch = (char *)cuda_scratch(be, flash_scratch_bytes(N, seqs.n));
+        if (f.scratch)
+            flash_forward(be, &f, ptr<bf16>(o), ptr<float>(lse));
+    } else {
         WITH_TYPE(
             o, T,
             (k_plain<<<(unsigned)(((size_t)N * (size_t)H + 3) / 4), dim3(32, 4), 0, be->stream>>>(
@@ -484,8 +217,7 @@ static size_t per_head_bytes(int N, int H, int E, size_t size)
 
 size_t cuda_scratch_bytes(enum dtype t, int N, int H, int E)
 {
-    return 2 * per_head_bytes(N, H, E, dtype_size(t)) + ((size_t)N * (size_t)H + 64) * 4 +
-           2 * (size_t)N * sizeof(struct tile);
+    return 2 * per_head_bytes(N, H, E, dtype_size(t)) + ((size_t)N * (size_t)H + 64) * 4 + flash_scratch_bytes(N, N);
 }
 
 void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, struct be_view dv, struct be_view dout,
@@ -498,35 +230,27 @@ void cuda_attention_bwd(struct be *be, struct be_view dq, struct be_view dk, str
         BUG("head dimension %d", E);
     const struct heads h = {H, K, E};
     const float scale = 1.0f / sqrtf((float)E), *plse = ptr<float>(lse);
-    const int N = seqs.n_rows, most = N / BQ + seqs.n;
-    const size_t size = dtype_size(dq.dtype), per_head = per_head_bytes(N, H, E, size);
+    const int N = seqs.n_rows;
+    const size_t per_head = per_head_bytes(N, H, E, dtype_size(dq.dtype));
     const size_t delta_bytes = ((size_t)N * (size_t)H * 4 + 255) / 256 * 256;
-    char *scratch = (char *)cuda_scratch(be, 2 * per_head + delta_bytes + (size_t)most * sizeof(struct tile) + 16);
-    if (be->error.code != ERR_NONE)
+    char *scratch = (char *)cuda_scratch(be, 2 * per_head + delta_bytes + flash_scratch_bytes(N, seqs.n));
+    if (!scratch)
         return;
     float *delta = (float *)(scratch + 2 * per_head);
-    struct tile *tiles = (struct tile *)(scratch + 2 * per_head + delta_bytes);
-    int *n_tiles = (int *)(tiles + most);
     const int32_t *offset = ptr<int32_t>(seqs.offset);
     const uint8_t *sentinel = ptr<uint8_t>(seqs.sentinel);
     const dim3 warps(32, 4);
     const unsigned row_heads = (unsigned)(((size_t)N * (size_t)H + 3) / 4);
-    const size_t shared_q = shared_bytes(E, 3, 1, 2, 1), shared_kv = shared_bytes(E, 3, 2, 2, 2);
-    const bool tiled = tiles_fit(be, dq.dtype, E, shared_kv, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(dout));
+    const bool tiled = flash_fits(dq.dtype, E, ptr<char>(q), ptr<char>(k), ptr<char>(v), ptr<char>(dout)) &&
+                       aligned16(ptr<char>(dq));
     WITH_TYPE(dq, T, {
         T *hk = (T *)scratch, *hv = (T *)(scratch + per_head);
         k_delta<<<row_heads, warps, 0, be->stream>>>(delta, ptr<T>(dout), ptr<T>(o), N * H, E);
         if (tiled) {
-            cudaFuncSetAttribute(k_backward_q, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_q);
-            cudaFuncSetAttribute(k_backward_kv, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_kv);
-            const dim3 grid((unsigned)most, (unsigned)H);
-            k_tiles<<<1, 1, 0, be->stream>>>(tiles, n_tiles, offset, sentinel, seqs.n, BQ);
-            k_backward_q<<<grid, THREADS, shared_q, be->stream>>>(ptr<bf16>(dq), ptr<bf16>(dout), ptr<bf16>(q),
-                                                                  ptr<bf16>(k), ptr<bf16>(v), plse, delta, tiles,
-                                                                  n_tiles, h, scale);
-            k_backward_kv<<<grid, THREADS, shared_kv, be->stream>>>((bf16 *)hk, (bf16 *)hv, ptr<bf16>(dout),
-                                                                    ptr<bf16>(q), ptr<bf16>(k), ptr<bf16>(v), plse,
-                                                                    delta, tiles, n_tiles, h, scale);
+            struct flash f = flash(q, k, v, seqs, h, scale);
+            f.dout = ptr<bf16>(dout);
+            f.scratch = scratch + 2 * per_head + delta_bytes;
+            flash_backward(be, &f, plse, delta, ptr<bf16>(dq), (bf16 *)hk, (bf16 *)hv);
         } else {
             k_plain_dq<<<row_heads, warps, 0, be->stream>>>(ptr<T>(dq), ptr<T>(dout), ptr<T>(q), ptr<T>(k), ptr<T>(v),
                                                             plse, delta, offset, sentinel, seqs.n, N, h, scale);
