@@ -3,7 +3,8 @@
 # tmp/run/MODEL/                       lm.json, once per model
 # tmp/run/MODEL/DATASET-nN/            calib.safetensors, once per model, captions and size
 # tmp/run/MODEL/DATASET-nN/PAIR/GRAN/  one cell: scores.json, records.safetensors, SCHEME_quant_manifest.json,
-#                                      composed-config.yaml, per-layer-sensitivity.md, per-layer-sensitivity.json;
+#                                      composed-config.yaml, per-layer-sensitivity.md, per-layer-sensitivity.json,
+#                                      gemm.json where a GPU scored;
 #                                      config/ is what the next run will use, the rest what the last one used
 #
 # A goal names a grid of cells: MODELS x DATASETS x CALIB_NS x GRANULARITIES x PAIRS. `sensitivity` is a grid of one.
@@ -121,6 +122,8 @@ replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 # -n in a tree where this is not built yet
 needs   = [ -e $1 ] || exit 0;
 same    = cmp -s $1 $2 || { cp $1 $2.new && mv $2.new $2; }
+# of GPUs; what applies here is part of the backend's line, so that scores follow a table that changes
+GEMM_ARGS := --gemm-tables conf/gemm
 
 # ---- configuration of all cells, composed anew by every make; a file is touched only where its bytes change
 CONFIGS := $(foreach f,composed-config.yaml pair.yaml args/autoquant-score args/manifest backend,$(CELLS:%=%/config/$f))
@@ -134,7 +137,7 @@ compose = $(file >$(compose_file),$(call compose_args,$1,$2))$B/compose-config @
 .PRECIOUS: $(CONFIGS) $(SHARED)
 $(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
 	+@$(call needs,$B/compose-config)$(call needs,$B/autoquant-score)set -e; \
-	b=$$($B/autoquant-score --print-backend --backend $(BACKEND) --threads $(THREADS)); \
+	b=$$($B/autoquant-score --print-backend --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS)); \
 	$(foreach m,$(M_VARS),$(foreach d,$(D_VARS),$(call compose,$m,$d))) \
 	while read -r c; do { read -r was <$$c/config/backend; } 2>/dev/null || was=; \
 	  [ "$$b" = "$$was" ] || echo "$$b" >$$c/config/backend; done <tmp/run/.cells; \
@@ -190,7 +193,7 @@ $(4:%=%/scores.json) $(4:%=%/records.safetensors) &: $(4:%=%/scores.due) | $1/lm
 	  then due="$$$$due $$$$c"; set -- "$$$$@" --cell $$$$c/config/pair.yaml=$$$$c; fi; done; \
 	[ $$$$# != 0 ] || exit 0; n=$$$$(($$$$# / 2)); \
 	set -- $B/autoquant-score --lm $1/lm.json --calib $2/calib.safetensors \
-	  --backend $(BACKEND) --threads $(THREADS) $(GPU_MEMORY:%=--gpu-memory %) \
+	  --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS) $(GPU_MEMORY:%=--gpu-memory %) \
 	  @$(firstword $4)/config/args/autoquant-score "$$$$@"; \
 	$(if $V,,printf '  %-9s %s\n' SCORE "$2 $3 ($$$$n pairs)";) $(LAUNCH) "$$$$@" && \
 	for c in $$$$due; do { head -n 1 $$$$c/scores.due; sha256sum <$$$$c/scores.json; } >$$$$c/scores.key; done

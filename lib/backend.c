@@ -1,9 +1,11 @@
 #include "backend.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "mem.h"
 #include "parallel.h"
 
 const struct be_ops *be_auto(struct err *why)
@@ -30,6 +32,15 @@ const struct be_ops *be_find(const char *name, struct err *e)
     else
         err_set(e, ERR_CONFIG, "there is no backend '%s': use auto, cpu, cuda or ref", name);
     return NULL;
+}
+
+char *be_identity(const struct be_ops *ops, const struct be_options *o, struct err *e)
+{
+    if (!ops->identity)
+        return xstrdup(ops->name);
+    char *more = ops->identity(o, e), *text = more ? xasprintf("%s %s", ops->name, more) : NULL;
+    free(more);
+    return text;
 }
 
 /* The processor's model as Linux names it; not every architecture does. */

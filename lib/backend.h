@@ -50,6 +50,7 @@ enum be_phase { PHASE_SETUP, PHASE_FORWARD, PHASE_HEAD, PHASE_RECOMPUTE, PHASE_B
 /* How to open a backend; a NULL pointer stands for all zero. A backend ignores what does not concern it. */
 struct be_options {
     size_t memory; /* bytes of device memory to stay below, the driver's part included; 0: all that is free */
+    const char *gemm_tables; /* directory of tables of GEMM algorithms (gemm_table.h), or NULL: no table */
 };
 
 /* What a backend computes on; a number that does not apply is 0. */
@@ -73,6 +74,9 @@ struct be_ops {
     int (*usable)(struct err *e);
     /* The device that open takes. */
     int (*describe)(struct be_device *d, struct err *e);
+    /* What results depend on besides the name above, in one line: device, library, tables. The caller frees it. NULL
+     * with an error where open would give it. NULL: nothing else. */
+    char *(*identity)(const struct be_options *o, struct err *e);
 
     /* ---- memory */
     struct be *(*open)(const struct be_options *o, struct err *e);
@@ -93,6 +97,8 @@ struct be_ops {
     void (*zero)(struct be *, struct be_view dst, size_t n);
     /* Wait for all work; report and clear the sticky error. */
     int (*sync)(struct be *, struct err *e);
+    /* gemm.json (gemm_table.h) of all products so far; the caller frees it. NULL: there is no choice of algorithms. */
+    char *(*gemm_used)(struct be *);
 
     /* ---- a device with memory of its own; all NULL where memory is the host's */
     /* Bytes that may still be allocated. */
@@ -212,5 +218,8 @@ const struct be_ops *be_auto(struct err *why);
 const struct be_ops *be_find(const char *name, struct err *e) MUST_CHECK;
 /* describe for those that compute on the host. */
 int be_describe_host(struct be_device *d, struct err *e);
+/* The backend's name, and behind it what else results depend on, in a new string; NULL with an error where identity
+ * of the table gives one. */
+char *be_identity(const struct be_ops *ops, const struct be_options *o, struct err *e) MUST_CHECK;
 
 #endif

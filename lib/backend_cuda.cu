@@ -67,6 +67,7 @@ static void cuda_close(struct be *be)
     cudaFree(be->unpacked);
     cudaFree(be->scratch);
     cudaFree(be->workspace);
+    cuda_gemm_close(be);
     if (be->blas)
         cublasLtDestroy(be->blas);
     const cudaEvent_t event[] = {be->fence_event, be->arrived};
@@ -144,11 +145,35 @@ static int cuda_describe(struct be_device *d, struct err *e)
     return 0;
 }
 
+int cuda_device_name(char name[256], struct err *e)
+{
+    struct cudaDeviceProp p;
+    const cudaError_t rc = cudaGetDeviceProperties(&p, 0);
+    if (rc != cudaSuccess)
+        return err_set(e, ERR_DEVICE, "CUDA: device properties: %s", cudaGetErrorString(rc));
+    snprintf(name, 256, "%s", p.name);
+    return 0;
+}
+
+static char *cuda_identity(const struct be_options *o, struct err *e)
+{
+    struct be be = {};
+    if (cuda_usable(e) || cuda_device_name(be.gpu, e) || cuda_gemm_open(&be, o ? o->gemm_tables : NULL, e))
+        return NULL;
+    char *text = xasprintf("%s, cuBLASLt %zu, table %s", be.gpu, cublasLtGetVersion(),
+                           be.table.gpu ? be.table.identity : "none");
+    gemm_table_free(&be.table);
+    return text;
+}
+
 static struct be *cuda_open(const struct be_options *o, struct err *e)
 {
-    if (cuda_usable(e))
-        return NULL;
     struct be *be = (struct be *)xcalloc(1, sizeof *be);
+    if (cuda_usable(e) || cuda_device_name(be->gpu, e) || cuda_gemm_open(be, o ? o->gemm_tables : NULL, e)) {
+        cuda_gemm_close(be);
+        free(be);
+        return NULL;
+    }
     be->limit = o ? o->memory : 0;
     cuda_failed(be, cudaStreamCreateWithFlags(&be->stream, cudaStreamNonBlocking), "stream");
     cuda_failed(be, cudaStreamCreateWithFlags(&be->copies, cudaStreamNonBlocking), "stream");
@@ -412,6 +437,7 @@ extern "C" const struct be_ops be_cuda_ops = {
     .logits_bytes = 192 << 20,
     .usable = cuda_usable,
     .describe = cuda_describe,
+    .identity = cuda_identity,
     .open = cuda_open,
     .close = cuda_close,
     .alloc = cuda_alloc,
@@ -423,6 +449,7 @@ extern "C" const struct be_ops be_cuda_ops = {
     .convert = cuda_convert,
     .zero = cuda_zero,
     .sync = cuda_sync,
+    .gemm_used = cuda_gemm_used,
     .room = cuda_room,
     .scratch_bytes = cuda_scratch_bytes,
     .host_alloc = cuda_host_alloc,

@@ -6,9 +6,7 @@
  */
 #ifndef BACKEND_CUDA_H
 #define BACKEND_CUDA_H
-#include <cublasLt.h>
 #include <cuda_bf16.h>
-#include <cuda_runtime.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -21,6 +19,7 @@ extern "C" {
 #include "parallel.h"
 #include "vecmath.h"
 }
+#include "backend_cuda_matmul.h"
 
 typedef __nv_bfloat16 bf16;
 
@@ -29,14 +28,7 @@ struct be_buf {
     size_t nb;
 };
 
-enum { STAGES = 2, STAGE_BYTES = 32 << 20, GEMM_WORKSPACE = 32 << 20, MAX_GEMM_SHAPES = 256 };
-
-struct gemm_plan {
-    int N, I, O, ld;
-    unsigned key; /* direction, types, accumulation, alignment */
-    bool usable;
-    cublasLtMatmulAlgo_t algo;
-};
+enum { STAGES = 2, STAGE_BYTES = 32 << 20 };
 
 struct be {
     struct err error; /* sticky */
@@ -53,8 +45,10 @@ struct be {
     char *unpacked; /* device: staged data of another type; used by `copies` alone */
     char *scratch;  /* device */
     size_t scratch_bytes;
-    struct gemm_plan plan[MAX_GEMM_SHAPES];
-    int n_plans;
+    char gpu[256];           /* the device's name */
+    struct gemm_table table; /* without a name where there is none */
+    struct gemm_plan *plan;  /* of the shapes that came by */
+    size_t n_plans, plans_cap, last_plan;
     cudaEvent_t *mark;
     int n_marks;
 };
@@ -204,6 +198,13 @@ static inline unsigned row_grid(int N, int D)
         } else                                                                                                         \
             BUG("a BF16 or F32 view was expected, this one is %s", dtype_name((v).dtype));                             \
     } while (0)
+
+/* ---- GEMM: the table of algorithms in dir (NULL: none) that fits be->gpu, if there is one; plans */
+int cuda_gemm_open(struct be *be, const char *dir, struct err *e) MUST_CHECK;
+void cuda_gemm_close(struct be *be);
+char *cuda_gemm_used(struct be *be);
+/* The name of device 0. */
+int cuda_device_name(char name[256], struct err *e) MUST_CHECK;
 
 /* ---- ops, by file */
 size_t cuda_scratch_bytes(enum dtype t, int N, int H, int E);

@@ -1,8 +1,11 @@
-/* Matrix products by cuBLASLt, fp32 accumulation, no split sums (results must not depend on the day); shapes that it
- * cannot take (odd strides) go to a plain kernel. Row-major y = x w^T is column-major y^T = w x^T. */
+/* Linear layers: a plan for every shape, made when it first comes by and kept. The algorithm is the table's where there
+ * is an entry that may run, else cuBLASLt's first choice; shapes that the library does not take (odd strides) go to a
+ * plain kernel. */
 #include "backend_cuda.h"
 
-enum { TILE = 16, SPLIT_ROWS = 8192 };
+#include <stdlib.h>
+
+enum { TILE = 16, SPLIT_ROWS = GEMM_MAX_ROWS };
 
 /* y [N, O] = sum over k of x [N, k] w: w at [o, k] (by_row) or [k, o]; beta keeps what is in y. */
 template <typename X, typename Y>
@@ -28,126 +31,129 @@ static __global__ void k_gemm(Y *y, const X *x, const X *w, int N, int K, int O,
         st(y + (size_t)n * ldy + o, s);
 }
 
-static cudaDataType_t cuda_type(enum dtype t)
-{
-    return t == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
+/* ---- plans */
 
-static unsigned alignment(const void *p, size_t row_bytes)
-{
-    unsigned a = 16;
-    while (a > 1 && (((uintptr_t)p | row_bytes) & (a - 1)))
-        a /= 2;
-    return a;
-}
-
-struct product {
-    cublasLtMatmulDesc_t op;
-    cublasLtMatrixLayout_t a, b, c;
+struct gemm_plan {
+    struct matmul m;
+    enum gemm_source source;
+    cublasLtMatmulAlgo_t algorithm; /* unless source is GEMM_KERNEL */
 };
 
-static void describe(struct product *p, int N, int K, int O, int ldy, bool by_row, enum dtype x, enum dtype y)
+int cuda_gemm_open(struct be *be, const char *dir, struct err *e)
 {
-    const cublasOperation_t ta = by_row ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta);
-    if (by_row)
-        cublasLtMatrixLayoutCreate(&p->a, cuda_type(x), (uint64_t)K, (uint64_t)O, K);
+    return dir ? gemm_table_of(&be->table, dir, be->gpu, (int64_t)cublasLtGetVersion(), e) : 0;
+}
+
+void cuda_gemm_close(struct be *be)
+{
+    for (size_t i = 0; i < be->n_plans; i++)
+        matmul_close(&be->plan[i].m);
+    free(be->plan);
+    gemm_table_free(&be->table);
+}
+
+static void take_first_choice(struct be *be, struct gemm_plan *p)
+{
+    p->source = matmul_candidates(be->blas, &p->m, &p->algorithm, 1) ? GEMM_HEURISTIC : GEMM_KERNEL;
+}
+
+static void choose(struct be *be, struct gemm_plan *p)
+{
+    const struct gemm_entry *n = gemm_table_find(&be->table, &p->m.shape);
+    if (n) {
+        memcpy(&p->algorithm, n->algorithm, sizeof p->algorithm);
+        p->source = GEMM_TABLE;
+        if (matmul_allows(be->blas, &p->m, &p->algorithm))
+            return;
+    }
+    take_first_choice(be, p);
+}
+
+static bool is_plan(const struct gemm_plan *p, const struct gemm_shape *s, const int alignment[3])
+{
+    return !gemm_shape_order(&p->m.shape, s) && !memcmp(p->m.alignment, alignment, sizeof p->m.alignment);
+}
+
+static struct gemm_plan *find_plan(struct be *be, const struct gemm_shape *s, const int alignment[3])
+{
+    for (size_t i = 0; i < be->n_plans; i++) { /* shapes come by in a cycle: from the last one on */
+        const size_t k = (be->last_plan + i) % be->n_plans;
+        if (is_plan(&be->plan[k], s, alignment)) {
+            be->last_plan = k;
+            return &be->plan[k];
+        }
+    }
+    be->plan = (struct gemm_plan *)xgrow(be->plan, &be->plans_cap, be->n_plans + 1, sizeof *be->plan);
+    be->last_plan = be->n_plans++;
+    struct gemm_plan *p = &be->plan[be->last_plan];
+    *p = gemm_plan();
+    if (matmul_open(&p->m, s, alignment))
+        choose(be, p);
     else
-        cublasLtMatrixLayoutCreate(&p->a, cuda_type(x), (uint64_t)O, (uint64_t)K, O);
-    cublasLtMatrixLayoutCreate(&p->b, cuda_type(x), (uint64_t)K, (uint64_t)N, K);
-    cublasLtMatrixLayoutCreate(&p->c, cuda_type(y), (uint64_t)O, (uint64_t)N, ldy);
+        p->source = GEMM_KERNEL;
+    return p;
 }
 
-static void forget(struct product *p)
+char *cuda_gemm_used(struct be *be)
 {
-    cublasLtMatrixLayoutDestroy(p->a);
-    cublasLtMatrixLayoutDestroy(p->b);
-    cublasLtMatrixLayoutDestroy(p->c);
-    cublasLtMatmulDescDestroy(p->op);
-}
-
-/* The library's first choice for a shape, without split sums; the same on every run of one library on one GPU. */
-static void choose(struct be *be, struct gemm_plan *plan, const struct product *p, const unsigned align[3])
-{
-    cublasLtMatmulPreference_t pref;
-    const size_t workspace = GEMM_WORKSPACE;
-    const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE, aa = align[0], ab = align[1], ac = align[2];
-    cublasLtMatmulPreferenceCreate(&pref);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
-                                         sizeof reduction);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &aa, sizeof aa);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &ab, sizeof ab);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &ac, sizeof ac);
-    cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &ac, sizeof ac);
-    cublasLtMatmulHeuristicResult_t found;
-    int n = 0;
-    const cublasStatus_t rc =
-        cublasLtMatmulAlgoGetHeuristic(be->blas, p->op, p->a, p->b, p->c, p->c, pref, 1, &found, &n);
-    plan->usable = rc == CUBLAS_STATUS_SUCCESS && n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
-    if (plan->usable)
-        plan->algo = found.algo;
-    cublasLtMatmulPreferenceDestroy(pref);
-}
-
-static struct gemm_plan *find_plan(struct be *be, const struct product *p, int N, int K, int O, int ldy, unsigned key,
-                                   const unsigned align[3])
-{
-    for (int i = 0; i < be->n_plans; i++) {
-        struct gemm_plan *q = &be->plan[i];
-        if (q->N == N && q->I == K && q->O == O && q->ld == ldy && q->key == key)
-            return q;
+    struct gemm_used *used = (struct gemm_used *)xcalloc(be->n_plans, sizeof *used);
+    for (size_t i = 0; i < be->n_plans; i++) {
+        const struct gemm_plan *p = &be->plan[i];
+        used[i].shape = p->m.shape;
+        memcpy(used[i].alignment, p->m.alignment, sizeof used[i].alignment);
+        used[i].source = p->source;
+        memcpy(used[i].algorithm, &p->algorithm, sizeof p->algorithm);
     }
-    struct gemm_plan *q = &be->plan[be->n_plans < MAX_GEMM_SHAPES ? be->n_plans++ : MAX_GEMM_SHAPES - 1];
-    *q = gemm_plan();
-    q->N = N, q->I = K, q->O = O, q->ld = ldy, q->key = key;
-    choose(be, q, p, align);
-    return q;
+    char *text =
+        gemm_used_text(be->gpu, (int64_t)cublasLtGetVersion(), be->table.gpu ? &be->table : NULL, used, be->n_plans);
+    free(used);
+    return text;
 }
 
-static void multiply(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int K, int O, int ldy,
-                     bool by_row, bool accumulate)
+/* ---- products */
+
+static void multiply(struct be *be, struct be_view y, struct be_view x, struct be_view w, const struct gemm_shape *s)
 {
-    const size_t xs = dtype_size(x.dtype), ys = dtype_size(y.dtype);
-    const unsigned align[3] = {alignment(ptr<char>(w), (size_t)(by_row ? K : O) * xs),
-                               alignment(ptr<char>(x), (size_t)K * xs), alignment(ptr<char>(y), (size_t)ldy * ys)};
-    struct product p;
-    describe(&p, N, K, O, ldy, by_row, x.dtype, y.dtype);
-    const unsigned key = (unsigned)by_row | (unsigned)accumulate << 1 | (unsigned)(x.dtype == DT_BF16) << 2 |
-                         (unsigned)(y.dtype == DT_BF16) << 3 | align[0] << 4 | align[1] << 9 | align[2] << 14;
-    struct gemm_plan *plan = find_plan(be, &p, N, K, O, ldy, key, align);
-    const float one = 1, beta = accumulate ? 1 : 0;
-    if (!plan->usable || cublasLtMatmul(be->blas, p.op, &one, ptr<char>(w), p.a, ptr<char>(x), p.b, &beta, ptr<char>(y),
-                                        p.c, ptr<char>(y), p.c, &plan->algo, be->workspace, GEMM_WORKSPACE,
-                                        be->stream) != CUBLAS_STATUS_SUCCESS) {
-        plan->usable = false;
-        const dim3 grid((unsigned)((O + TILE - 1) / TILE), (unsigned)((N + TILE - 1) / TILE)), block(TILE, TILE);
-        WITH_TYPE(x, X,
-                  WITH_TYPE(y, Y,
-                            (k_gemm<<<grid, block, 0, be->stream>>>(ptr<Y>(y), ptr<X>(x), ptr<X>(w), N, K, O, ldy,
-                                                                    by_row, accumulate))));
-        CHECK_LAUNCH(be, "gemm");
+    const int K = s->backward ? s->out : s->in, O = s->backward ? s->in : s->out;
+    char *py = ptr<char>(y), *px = ptr<char>(x), *pw = ptr<char>(w);
+    const int alignment[3] = {matmul_alignment(pw, s->in, x.dtype), matmul_alignment(px, K, x.dtype),
+                              matmul_alignment(py, s->stride, y.dtype)};
+    struct gemm_plan *p = find_plan(be, s, alignment);
+    while (p->source != GEMM_KERNEL) {
+        if (matmul_run(be->blas, &p->m, &p->algorithm, py, px, pw, be->workspace, be->stream))
+            return;
+        if (p->source == GEMM_TABLE)
+            take_first_choice(be, p);
+        else
+            p->source = GEMM_KERNEL;
     }
-    forget(&p);
+    const dim3 grid((unsigned)((O + TILE - 1) / TILE), (unsigned)((s->rows + TILE - 1) / TILE)), block(TILE, TILE);
+    WITH_TYPE(x, X,
+              WITH_TYPE(y, Y,
+                        (k_gemm<<<grid, block, 0, be->stream>>>(ptr<Y>(y), ptr<X>(x), ptr<X>(w), s->rows, K, O,
+                                                                s->stride, !s->backward, s->accumulate))));
+    CHECK_LAUNCH(be, "gemm");
 }
 
-static void split(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int K, int O, int ldy,
-                  bool by_row, bool accumulate)
+/* The product over s->rows rows, in pieces of SPLIT_ROWS. */
+static void split(struct be *be, struct be_view y, struct be_view x, struct be_view w, struct gemm_shape s)
 {
-    for (int r0 = 0; r0 < N && be->error.code == ERR_NONE; r0 += SPLIT_ROWS)
-        multiply(be, be_at(y, (size_t)r0 * (size_t)ldy), be_at(x, (size_t)r0 * (size_t)K), w,
-                 N - r0 < SPLIT_ROWS ? N - r0 : SPLIT_ROWS, K, O, ldy, by_row, accumulate);
+    const int N = s.rows;
+    const size_t K = (size_t)(s.backward ? s.out : s.in);
+    for (int r0 = 0; r0 < N && be->error.code == ERR_NONE; r0 += SPLIT_ROWS) {
+        s.rows = N - r0 < SPLIT_ROWS ? N - r0 : SPLIT_ROWS;
+        multiply(be, be_at(y, (size_t)r0 * (size_t)s.stride), be_at(x, (size_t)r0 * K), w, &s);
+    }
 }
 
 void cuda_linear(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int I, int O, int ldy,
                  bool)
 {
-    split(be, y, x, w, N, I, O, ldy, true, false);
+    split(be, y, x, w, {N, I, O, ldy, false, false, x.dtype, y.dtype});
 }
 
 void cuda_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct be_view w, int N, int I, int O,
                     bool accumulate)
 {
-    split(be, dx, dy, w, N, O, I, I, false, accumulate);
+    split(be, dx, dy, w, {N, I, O, I, true, accumulate, dy.dtype, dx.dtype});
 }

@@ -165,6 +165,11 @@ static int sync_profiled(struct be *p, struct err *e)
     return p->ops->sync(p->be, e);
 }
 
+static char *gemm_used(struct be *p)
+{
+    return p->ops->gemm_used(p->be);
+}
+
 static int enter_phase(struct be *p, int phase)
 {
     const int before = p->phase;
@@ -465,6 +470,8 @@ const struct be_ops *profile_ops(const struct be_ops *inner)
     profile.table.logits_bytes = inner->logits_bytes;
     profile.table.usable = inner->usable;
     profile.table.describe = inner->describe;
+    profile.table.identity = inner->identity;
+    profile.table.gemm_used = inner->gemm_used ? gemm_used : NULL;
     if (inner->room) {
         profile.table.room = room;
         profile.table.scratch_bytes = inner->scratch_bytes;

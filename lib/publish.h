@@ -3,7 +3,8 @@
  *     SCHEME_quant_manifest.json, per-layer-sensitivity.md, per-layer-sensitivity.json
  *     composed-config.yaml, import.json   where the run has them
  * SIZE: small, medium, large for 16, 128, 512 captions, else nN; left out where the number is not known.
- * Records and scores.json stay behind: the manifest holds every score of a group and a unit.
+ * Records, scores.json and gemm.json stay behind: the manifest holds every score of a group and a unit, and of the
+ * algorithms that made them the hash.
  *
  * Published files hold no absolute path and no host name (publish_clean.h); the reports are made anew of the published
  * manifest. Equal runs give equal bytes, and files that would not change are not touched. */

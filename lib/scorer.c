@@ -411,7 +411,7 @@ int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct l
     r->record = xcalloc((size_t)set->n * (size_t)r->n_scored_seqs * U, sizeof *r->record);
     r->amax = xcalloc((size_t)r->n_batches * U, sizeof *r->amax);
     r->weight_amax = xcalloc(U, sizeof *r->weight_amax);
-    t.be = ops->open(&(struct be_options){o->gpu_memory}, e);
+    t.be = ops->open(&(struct be_options){o->gpu_memory, o->gemm_tables}, e);
     if (!t.be) {
         scorer_result_free(r);
         return -1;
@@ -419,6 +419,8 @@ int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct l
     struct run_shape shape;
     const int rc =
         open_blocks(&t, &shape, e) || place(&t, &shape, e) || open_buffers(&t, &shape, e) || run_passes(&t, e) ? -1 : 0;
+    if (!rc && ops->gemm_used)
+        r->gemm = ops->gemm_used(t.be);
     close_run(&t);
     if (rc)
         scorer_result_free(r);
@@ -430,5 +432,6 @@ void scorer_result_free(struct scorer_result *r)
     free(r->record);
     free(r->amax);
     free(r->weight_amax);
+    free(r->gemm);
     *r = (struct scorer_result){0};
 }

@@ -14,10 +14,11 @@
 
 struct scorer_options {
     bool bf16;
-    int score_size;    /* sequences to score, in whole batches: min(max(score_size/batch_size, 1), batches) */
-    int block_batches; /* most batches of a block (block.h) */
-    int pass_blocks;   /* blocks of a pass; 0 = all */
-    size_t gpu_memory; /* bytes of device memory to stay below; 0 = all that is free */
+    int score_size;          /* sequences to score, in whole batches: min(max(score_size/batch_size, 1), batches) */
+    int block_batches;       /* most batches of a block (block.h) */
+    int pass_blocks;         /* blocks of a pass; 0 = all */
+    size_t gpu_memory;       /* bytes of device memory to stay below; 0 = all that is free */
+    const char *gemm_tables; /* as in be_options */
 };
 
 /* Results; U = language-model units in model order (unit_index of model.h), scored sequences S, batches B. */
@@ -30,6 +31,7 @@ struct scorer_result {
     double loss;        /* mean cross-entropy of the scored loss rows */
     double flops;       /* of all GEMMs run */
     struct placement placement;
+    char *gemm; /* gemm.json: which algorithms the backend chose; NULL where it has no choice */
 };
 
 /* Sequences that will be scored. */

@@ -139,6 +139,12 @@ static int parse_head(struct scores *s, const char *path, struct err *e)
         return err_set(e, ERR_FORMAT, "%s: dtype '%.40s' is neither bf16 nor fp32", where, s->dtype);
     if (!is_one_of(padding, "reference", "none"))
         return err_set(e, ERR_FORMAT, "%s: padding '%.40s' is neither reference nor none", where, padding);
+    if (json_object_get(arithmetic, "gemm_sha256")) {
+        if (json_get_str(arithmetic, "gemm_sha256", where, &unused, e))
+            return -1;
+        if (strlen(unused) != 64 || strspn(unused, "0123456789abcdef") != 64)
+            return err_set(e, ERR_FORMAT, "%s: 'gemm_sha256' must be 64 hexadecimal digits", where);
+    }
     return 0;
 }
 

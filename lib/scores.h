@@ -5,7 +5,8 @@
  *   format "qsens-scores", version 1
  *   pair        {name, modelopt_config, recipe_name, bits, weight (quantizer key), activation (quantizer key)}
  *   granularity "default" or the name of an overlay
- *   arithmetic  {version, dtype "bf16"|"fp32", padding "reference"|"none", backend, block_batches}
+ *   arithmetic  {version, dtype "bf16"|"fp32", padding "reference"|"none", backend, block_batches, gemm_sha256?}
+ *               gemm_sha256: of gemm.json, which names the algorithm of every product, where the backend chooses them
  *   inputs      {weights_sha256, tokens_sha256}
  *   calibration {source, sequences, batches, batch_size, seq_len, rows, real_tokens, pad_tokens, loss_tokens,
  *                score_sequences, score_batches, score_rows}

@@ -1,11 +1,13 @@
 #include "scores_write.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "model.h"
 #include "parallel.h"
 #include "safetensors.h"
+#include "sha256.h"
 #include "version.h"
 
 /* Sum of a unit's record over the scored sequences, in file order. */
@@ -50,6 +52,11 @@ static json_t *describe_arithmetic(const struct scores_source *s)
     json_set(o, "padding", json_string(s->calib->sentinels ? "reference" : "none"));
     json_set(o, "backend", json_string(s->backend));
     json_set(o, "block_batches", json_integer(s->options->block_batches));
+    if (s->result->gemm) {
+        char sha[65];
+        sha256_of(s->result->gemm, strlen(s->result->gemm), sha);
+        json_set(o, "gemm_sha256", json_string(sha));
+    }
     return o;
 }
 
@@ -170,6 +177,11 @@ void records_write(const struct scores_source *s, const struct pair *p, int repl
     st_writer_meta(&out, "block_batches", number);
     snprintf(number, sizeof number, "%d", QSENS_ARITHMETIC);
     st_writer_meta(&out, "arithmetic", number);
+    if (r->gemm) {
+        char sha[65];
+        sha256_of(r->gemm, strlen(r->gemm), sha);
+        st_writer_meta(&out, "gemm_sha256", sha);
+    }
     st_writer_add(&out, "score", DT_F64, 2, (uint64_t[]){S, U});
     st_writer_add(&out, "amax", DT_F32, 2, (uint64_t[]){B, U});
     st_writer_add(&out, "weight_amax", DT_F32, 1, (uint64_t[]){U});

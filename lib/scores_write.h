@@ -5,7 +5,8 @@
  *   amax F32 [B, U]         max |input| per calibration batch
  *   weight_amax F32 [U]     max |weight|
  * metadata: format "qsens-records", version, weights_sha256, tokens_sha256, weight and activation (quantizer keys),
- * dtype, padding, backend, block_batches, arithmetic: all that the numbers depend on. */
+ * dtype, padding, backend, block_batches, arithmetic, gemm_sha256 where a backend chooses algorithms: all that the
+ * numbers depend on. */
 #ifndef SCORES_WRITE_H
 #define SCORES_WRITE_H
 #include "json.h"

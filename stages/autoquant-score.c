@@ -1,8 +1,10 @@
 /* autoquant-score: lm.json + calib.safetensors + pairs -> per pair scores.json and records.safetensors. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "io.h"
@@ -12,7 +14,7 @@
 #include "scores_write.h"
 
 static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
-static const char *granularity = "default";
+static const char *granularity = "default", *gemm_tables;
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
 static size_t gpu_memory;
@@ -27,7 +29,12 @@ static const struct cli_option options[] = {
      "cells are scored in one pass over the model",
      0, 0},
     {"backend", 0, CLI_STRING, &backend, "NAME", "auto, cpu, or ref (plain double, slow, the oracle)", 0, 0},
-    {"print-backend", 0, CLI_FLAG, &print_backend, NULL, "print which backend NAME stands for, and stop", 0, 0},
+    {"gemm-tables", 0, CLI_STRING, &gemm_tables, "DIR",
+     "cuda: take the algorithm of each matrix product from DIR's table for\nthis GPU and cuBLASLt version, if it has "
+     "one",
+     0, 0},
+    {"print-backend", 0, CLI_FLAG, &print_backend, NULL,
+     "print which backend NAME stands for and, of a GPU, device, library and\ntable, and stop", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
     {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
     {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
@@ -119,12 +126,29 @@ static int check_options(const struct calib *c, struct err *e)
     return 0;
 }
 
+/* gemm.json; one of an earlier run on another backend goes. */
+static int write_gemm(const char *text, const char *dir, struct err *e)
+{
+    struct io_out out;
+    char *path = io_join(dir, "gemm.json");
+    int rc = 0;
+    if (!text) {
+        if (unlink(path) && errno != ENOENT)
+            rc = err_set(e, ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
+    } else if (!(rc = io_out_open(&out, path, e))) {
+        fputs(text, out.f);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    return rc;
+}
+
 /* Records first: scores.json is what others wait for. */
 static int write_cell(const struct scores_source *s, const struct cell *cell, struct err *e)
 {
     struct io_out out;
     char *path = io_join(cell->dir, "records.safetensors");
-    int rc = io_out_open(&out, path, e);
+    int rc = write_gemm(s->result->gemm, cell->dir, e) || io_out_open(&out, path, e) ? -1 : 0;
     if (!rc) {
         records_write(s, &cell->pair, cell->replay, out.f);
         rc = io_out_commit(&out, e);
@@ -149,8 +173,18 @@ static int score(const struct be_ops *ops, const struct lm *lm, const struct cal
         return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
     if (check_options(c, e) || check_cells(cell, e))
         return -1;
-    const struct scorer_options o = {!strcmp(dtype, "bf16"), (int)score_size, (int)block_batches, (int)pass_blocks,
-                                     gpu_memory};
+    const struct scorer_options o = {.bf16 = !strcmp(dtype, "bf16"),
+                                     .score_size = (int)score_size,
+                                     .block_batches = (int)block_batches,
+                                     .pass_blocks = (int)pass_blocks,
+                                     .gpu_memory = gpu_memory,
+                                     .gemm_tables = gemm_tables};
+    const struct be_options opening = {.gemm_tables = gemm_tables};
+    char *identity = be_identity(ops, &opening, e);
+    if (!identity)
+        return -1;
+    cli_verbose("%s", identity);
+    free(identity);
     struct scorer_result r;
     char started[32];
     const time_t now = time(NULL);
@@ -179,6 +213,21 @@ static int print_line(const char *text, struct err *e)
     return io_out_commit(&out, e);
 }
 
+/* Where the device is not on this machine, but on one that will score, its name is all that can be said. */
+static int print_identity(const struct be_ops *ops, struct err *e)
+{
+    const struct be_options o = {.gemm_tables = gemm_tables};
+    struct err why;
+    char *text = be_identity(ops, &o, &why);
+    if (!text && why.code != ERR_DEVICE) {
+        *e = why;
+        return -1;
+    }
+    const int rc = print_line(text ? text : ops->name, e);
+    free(text);
+    return rc;
+}
+
 static int run(const char *const *operand, int n, struct err *e)
 {
     (void)operand;
@@ -188,7 +237,7 @@ static int run(const char *const *operand, int n, struct err *e)
     if (!ops)
         return -1;
     if (print_backend)
-        return print_line(ops->name, e);
+        return print_identity(ops, e);
     if (!lm_path || !calib_path || !cells.n)
         return err_set(e, ERR_CONFIG, "--lm, --calib and at least one --cell are needed; see autoquant-score --help");
     parallel_init((int)threads);

@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     struct be_ops ops = be_cpu_ops;
     ops.linear = noting_linear;
     ops.linear_dx = noting_linear_dx;
-    const struct scorer_options o = {true, 128, 8, 0};
+    const struct scorer_options o = {.bf16 = true, .score_size = 128, .block_batches = 8};
     double blas[2], score[2];
     struct scorer_result r = {0};
     long peak = 0;

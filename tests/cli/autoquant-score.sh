@@ -100,6 +100,29 @@ score -v --lm "$LM" --calib "$T/one.safetensors" --backend ref --cell "$P/int8_f
     grep -q 'backend ref, .* rows calibrated' "$T/stderr"
 report $? '--backend ref, -v'
 
+# ---- choices of GEMM algorithms: none on the CPU; on a GPU what was used stands beside the records
+echo old >"$O/a/gemm.json"
+score --lm "$LM" --calib "$C" --backend cpu --gemm-tables conf/gemm --cell "$P/fp8_fp8.yaml=$O/a" &&
+    same "$O/a" "$T/first/a" && [ ! -e "$O/a/gemm.json" ]
+report $? '--gemm-tables changes nothing on the CPU; gemm.json of another run goes'
+score --print-backend --backend cpu --gemm-tables conf/gemm && [ "$(cat "$T/stdout")" = cpu ]
+report $? '--print-backend: cpu'
+mkdir -p "$O/dir/gemm.json"
+score --lm "$LM" --calib "$C" --backend cpu --cell "$P/fp8_fp8.yaml=$O/dir"
+[ $? -eq 1 ] && grep -q "cannot remove '$O/dir/gemm.json'" "$T/stderr" && [ "$(ls "$O/dir")" = gemm.json ]
+report $? 'a gemm.json that cannot be removed'
+"$B/autoquant-score" --print-backend >"$T/backend" 2>"$T/stderr"
+if grep -q '^cuda .*, cuBLASLt [0-9]*, table none$' "$T/backend"; then
+    score --lm "$LM" --calib "$C" --backend cuda --cell "$P/fp8_fp8.yaml=$O/gpu" &&
+        holds "$O/gpu/gemm.json" '.format == "qsens-gemm-used" and .table == null and (.products | length) > 10 and
+            all(.products[]; .source == "heuristic" or .source == "kernel")' &&
+        [ "$(jq -r .arithmetic.gemm_sha256 "$O/gpu/scores.json")" = "$(sha256sum <"$O/gpu/gemm.json" | cut -c -64)" ]
+    report $? 'gemm.json of a GPU'
+else
+    n=$((n + 1))
+    echo "ok $n - gemm.json of a GPU # SKIP the backend here is $(cat "$T/backend")"
+fi
+
 # ---- refused: exit code | part of the message | name | arguments, of which $cell is a good cell
 # shellcheck disable=SC2034
 cell="--cell $P/fp8_fp8.yaml=$O/x"

@@ -60,6 +60,20 @@ for f in "$D"/models/*/layer-analysis/*/*/*/*_quant_manifest.json; do check mani
 for f in "$D"/models/*/layer-analysis/*/*/*/per-layer-sensitivity.json; do check report "$f"; done
 for f in "$D"/models/*/layer-analysis/sensitivity-index.json; do check index "$f"; done
 
+# ---- of GPUs
+mkdir "$D/gpu" && jq '.arithmetic += {backend: "cuda", gemm_sha256: .inputs.tokens_sha256}' "$D/run/fp4_fp8/scores.json" \
+    >"$D/gpu/scores.json"
+run "manifest of a GPU's scores" manifest "@$D/run/fp4_fp8/args/manifest" --lm "$D/lm.json" -o "$D/gpu/manifest.json" \
+    "$D/gpu/scores.json"
+run "report-json of it" report-json -o "$D/gpu/report.json" "$D/gpu/manifest.json"
+check scores "$D/gpu/scores.json"
+check manifest "$D/gpu/manifest.json"
+check report "$D/gpu/report.json"
+jq -e '.qsens.arithmetic.gemm_sha256 == .qsens.inputs.tokens_sha256' "$D/gpu/manifest.json" >"$D/err"
+ok $? "the manifest keeps the hash of gemm.json"
+check gemm tests/fuzz/corpus/gemm_table/table.json
+check gemm-used tests/fixtures/gemm.json
+
 # ---- the reference's
 if [ -d "$P" ]; then
     for m in "$P"/*/*_quant_manifest.json; do
@@ -95,5 +109,7 @@ broken report "$D/run/fp4_fp8/report.json" 's/"share"/"chair"/' 'qsens/groups/0:
 broken index "$D/index.json" 's/"version": 1/"version": 2/' 'version: 1 was expected'
 broken device "$D/device.json" 's/"gemm_flops": /&-/' 'gemm_flops: .* less than or equal to the minimum'
 broken device "$D/device.json" 's/"threads": 1/"compute_capability": "9.0"/' "'driver_cuda' is a dependency of"
+broken gemm tests/fuzz/corpus/gemm_table/table.json 's/"algorithm": "../"algorithm": "/' 'algorithm: .* does not match'
+broken gemm-used tests/fixtures/gemm.json 's/"kernel"/"corn"/' "source: 'corn' is not one of"
 broken import "$D/imported/import.json" 's/"sha256": "/&0/' 'source/sha256: '
 echo "1..$n"

@@ -31,7 +31,8 @@ static void run(struct long_case *c, const struct be_ops *op)
     struct be_view o = side_new(&s, side_act(&s), nq), lse = side_new(&s, DT_F32, (size_t)c->N * H);
     struct be_view dq = side_new(&s, side_act(&s), nq), dk = side_new(&s, side_act(&s), nk);
     struct be_view dv = side_new(&s, side_act(&s), nk);
-    struct be_seqs seqs = {2, side_new(&s, DT_I32, 3), side_new(&s, DT_U8, 2)};
+    struct be_seqs seqs = {
+        .n = 2, .n_rows = c->N, .offset = side_new(&s, DT_I32, 3), .sentinel = side_new(&s, DT_U8, 2)};
     op->put(s.be, seqs.offset, offset, 3);
     op->put(s.be, seqs.sentinel, sentinel, 2);
     op->attention(s.be, o, lse, q, k, v, seqs, H, K, E);
