@@ -195,7 +195,7 @@ $(4:%=%/scores.json) $(4:%=%/records.safetensors) &: $(4:%=%/scores.due) | $1/lm
 	set -- $B/autoquant-score --lm $1/lm.json --calib $2/calib.safetensors \
 	  --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS) $(GPU_MEMORY:%=--gpu-memory %) \
 	  @$(firstword $4)/config/args/autoquant-score "$$$$@"; \
-	$(if $V,,printf '  %-9s %s\n' SCORE "$2 $3 ($$$$n pairs)";) $(LAUNCH) "$$$$@" && \
+	$(if $V,,printf '  %-9s %s\n' SCORE "$2 $3 ($$$$n pair$$$$([ $$$$n = 1 ] || echo s))";) $(LAUNCH) "$$$$@" && \
 	for c in $$$$due; do { head -n 1 $$$$c/scores.due; sha256sum <$$$$c/scores.json; } >$$$$c/scores.key; done
 endef
 $(foreach g,$(GROUPS),$(eval $(call group_rules,$(patsubst %/,%,$(dir $(word 1,$(subst @, ,$g)))),$(word \

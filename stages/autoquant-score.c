@@ -28,13 +28,16 @@ static const struct cli_option options[] = {
      "all\n"
      "cells are scored in one pass over the model",
      0, 0},
-    {"backend", 0, CLI_STRING, &backend, "NAME", "auto, cpu, or ref (plain double, slow, the oracle)", 0, 0},
+    {"backend", 0, CLI_STRING, &backend, "NAME",
+     "cpu, cuda, ref (plain double, slow, the oracle), or\nauto: cuda where it is built in and a device works,\nelse "
+     "cpu",
+     0, 0},
     {"gemm-tables", 0, CLI_STRING, &gemm_tables, "DIR",
-     "cuda: take the algorithm of each matrix product from DIR's table for\nthis GPU and cuBLASLt version, if it has "
+     "cuda: take the algorithm of each matrix product from DIR's\ntable for this GPU and cuBLASLt version, if there is "
      "one",
      0, 0},
     {"print-backend", 0, CLI_FLAG, &print_backend, NULL,
-     "print which backend NAME stands for and, of a GPU, device, library and\ntable, and stop", 0, 0},
+     "print which backend NAME stands for and, of a GPU, device,\nlibrary and table, and stop", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
     {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
     {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
@@ -48,7 +51,7 @@ static const struct cli_option options[] = {
      "GPU memory to stay below, e.g. 12G; 0: all that is free.\nWhat has no room is read again (weights) or "
      "kept in\nhost memory (layer inputs); results do not depend on it",
      0, 0},
-    {"threads", 't', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
+    {"threads", 'j', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
     {"profile", 0, CLI_FLAG, &show_profile, NULL,
      "print at the end where the time went: time, operations,\nbytes, part of what the device can do, by phase and op",
      0, 0},
@@ -166,12 +169,31 @@ static int write_cell(const struct scores_source *s, const struct cell *cell, st
     return rc;
 }
 
+/* Before the work: can the backend be used, and where it was not asked for by name, which one is it and why. */
+static int check_backend(const struct be_ops *ops, struct err *e)
+{
+    struct err why;
+    struct be_device d;
+    if (ops->usable && ops->usable(&why))
+        return err_set(e, why.code, "%s; --backend cpu works without one", why.msg);
+    if (strcmp(backend, "auto"))
+        return 0;
+    if (be_auto(&why) == &be_cpu_ops) {
+        cli_note("backend cpu: %s", why.msg);
+        return 0;
+    }
+    if (ops->describe(&d, e))
+        return -1;
+    cli_note("backend %s: %s, %.0f GiB", ops->name, d.name, (double)d.memory / 0x1p30);
+    return 0;
+}
+
 static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, struct cell *cell,
                  const struct replay_set *set, struct err *e)
 {
     if (gpu_memory && !ops->room)
         return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
-    if (check_options(c, e) || check_cells(cell, e))
+    if (check_options(c, e) || check_backend(ops, e) || check_cells(cell, e))
         return -1;
     const struct scorer_options o = {.bf16 = !strcmp(dtype, "bf16"),
                                      .score_size = (int)score_size,

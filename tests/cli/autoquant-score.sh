@@ -11,7 +11,8 @@ report() { # STATUS NAME
     n=$((n + 1))
     if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' "$T/stderr"; failed=1; fi
 }
-score() { "$B/autoquant-score" "$@" >"$T/stdout" 2>"$T/stderr"; }
+# a backend that is named: auto says which it is
+score() { "$B/autoquant-score" --backend cpu "$@" >"$T/stdout" 2>"$T/stderr"; }
 pack() { "$B/calib-pack" -m "$M" "$@" conf/dataset/sample_captions.txt; }
 holds() { jq -e "$2" "$1" >/dev/null; } # FILE FILTER
 untimed() { jq -S 'del(.run)' "$1"; }
@@ -76,7 +77,7 @@ report $? 'every phase and every replay has its line'
 
 # ---- equal runs, equal bytes
 cp -r "$O" "$T/first"
-score --lm "$LM" --calib "$C" -t 1 --cell "$P/fp8_fp8.yaml=$O/a" && same "$O/a" "$T/first/a"
+score --lm "$LM" --calib "$C" -j 1 --cell "$P/fp8_fp8.yaml=$O/a" && same "$O/a" "$T/first/a"
 report $? 'again, alone and with one thread'
 score --lm "$LM" --calib "$C" --pass-blocks 1 --block 8 --cell "$P/int4_fp16.yaml=$O/b" --cell "$P/fp8_fp8.yaml=$O/d" &&
     same "$O/b" "$T/first/b" && same "$O/d" "$T/first/a"
@@ -168,7 +169,7 @@ done <<'END'
 2|--padding is reference or none, not 'left'|another padding|$good $cell --padding left
 2|was packed with padding 'reference', not 'none'|padding that calib-pack did not use|$good $cell --padding none
 2|was packed with padding 'none', not 'reference'|and the other way round|--lm "$LM" --calib "$T/none.safetensors" $cell
-2|cuda|another backend|$good $cell --backend cuda
+2|there is no backend 'gpu': use auto, cpu, cuda or ref|another backend|$good $cell --backend gpu
 2|limits the memory of a GPU; the backend is cpu|a GPU memory limit without a GPU|$good $cell --backend cpu --gpu-memory 4G
 2|--block|a block of no batches|$good $cell --block 0
 2|--score-size|a score size that is no number|$good $cell --score-size many
@@ -195,6 +196,23 @@ done <<'END'
 1|cannot make directory|a directory under a file|$good --cell "$P/fp8_fp8.yaml=$T/empty/x"
 1|cannot make directory|a directory that cannot be made|$good --cell "$P/fp8_fp8.yaml=/proc/x"
 END
+# ---- auto, and cuda in a program built without, on a host without device, or with one
+if ! score --print-backend --backend cuda; then
+    row 2 'this program was built without the backend cuda: build with `make CUDA=1`, or use cpu' 'cuda is not built in' \
+        '$good $cell --backend cuda'
+    picked='backend cpu: built without CUDA$'
+elif score --print-backend --backend auto && [ "$(cat "$T/stdout")" = cpu ]; then
+    row 1 'no usable CUDA device: ' 'cuda without a device' '$good $cell --backend cuda'
+    row 1 '; --backend cpu works without' 'and what to do' '$good $cell --backend cuda'
+    picked='backend cpu: no usable CUDA device: '
+else
+    picked='backend cuda: .*, [0-9]* GiB$'
+fi
+score $good --backend auto --cell "$P/fp8_fp8.yaml=$O/v" && grep -q "^autoquant-score: $picked" "$T/stderr" &&
+    [ "$(wc -l <"$T/stderr")" = 1 ]
+report $? "auto says $picked"
+score --print-backend && [ ! -s "$T/stderr" ]
+report $? '--print-backend says nothing else'
 [ -z "$(ls "$O/y")" ]
 report $? 'what failed later has written nothing'
 score $good -v --cell "$P/fp8_fp8.yaml=$O/a" --cell "$P/fp8_fp16.yaml=/proc/x"

@@ -26,7 +26,7 @@ packed() { printf 'PACK n%s\n' "$@"; }
 scored() { # CAPTIONS GRANULARITY PAIR...: in one process, and what follows
     captions=$1 granularity=$2
     shift 2
-    echo "SCORE n$captions $granularity ($# pairs)"
+    echo "SCORE n$captions $granularity ($# pair$([ $# = 1 ] || echo s))"
     for p; do made "n$captions/$p/$granularity"; done
 }
 made() { for c; do echo "MANIFEST $c" && reported "$c"; done; }
