@@ -44,12 +44,33 @@ struct be_seqs {
     struct be_view sentinel; /* U8 [n], 1: the first row is a sentinel: it attends nothing and nobody attends it */
 };
 
+/* Outputs of a unit under several quantizations, and where their row sums go. */
+enum { BE_OUTPUTS = 4 };
+struct be_outputs {
+    int n;
+    struct be_view yq[BE_OUTPUTS], sum[BE_OUTPUTS];
+};
+static inline struct be_outputs be_output(struct be_view yq, struct be_view sum)
+{
+    const struct be_outputs q = {1, {yq}, {sum}};
+    return q;
+}
+
 /* Parts of a run, for a profile (profile.h). From PHASE_REPLAY on: the replay of that number. */
-enum be_phase { PHASE_SETUP, PHASE_FORWARD, PHASE_HEAD, PHASE_RECOMPUTE, PHASE_BACKWARD, PHASE_QUANTIZE, PHASE_REPLAY };
+enum be_phase {
+    PHASE_SETUP,
+    PHASE_FORWARD,
+    PHASE_HEAD,
+    PHASE_RECOMPUTE,
+    PHASE_BACKWARD,
+    PHASE_QUANTIZE,
+    PHASE_SCORE,
+    PHASE_REPLAY
+};
 
 /* How to open a backend; a NULL pointer stands for all zero. A backend ignores what does not concern it. */
 struct be_options {
-    size_t memory; /* bytes of device memory to stay below, the driver's part included; 0: all that is free */
+    size_t memory;           /* bytes of device memory to stay below, the driver's part included; 0: all that is free */
     const char *gemm_tables; /* directory of tables of GEMM algorithms (gemm_table.h), or NULL: no table */
 };
 
@@ -69,6 +90,8 @@ struct be_ops {
     enum dtype weight_bf16, weight_fp32, act_bf16, act_fp32, sum_dtype;
     /* Of lm_head taken at once, and of logits that exist at once. */
     size_t head_block_elements, logits_bytes;
+    /* Quantized outputs of a unit that exist at once, to be scored in one go; 1 .. BE_OUTPUTS. */
+    int outputs_at_once;
 
     /* Would open work here? If not, why: what open would say. NULL: always. */
     int (*usable)(struct err *e);
@@ -101,8 +124,8 @@ struct be_ops {
     char *(*gemm_used)(struct be *);
 
     /* ---- a device with memory of its own; all NULL where memory is the host's */
-    /* Bytes that may still be allocated. */
-    size_t (*room)(struct be *);
+    /* Bytes that may still be allocated; negative where the limit is exceeded already. */
+    int64_t (*room)(struct be *);
     /* Bytes that ops take besides their arguments, where attention has N rows of type t. */
     size_t (*scratch_bytes)(enum dtype t, int N, int H, int E);
     /* Host memory that the device reads and writes at full speed, undefined at first; NULL after a sticky error. */
@@ -192,12 +215,13 @@ struct be_ops {
      * maxima from the row itself. y may alias x. */
     void (*fakequant)(struct be *, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
                       struct be_view group, int N, int D, bool round_bf16);
-    /* sum F64 [N], row i += sum over j < n of (g*d)^2, d = yq - y [r to y's type]; the squares in double.
-     * yq [N, n], g [N, n]; y has rows of ldy elements, of which the first n count. */
-    void (*score_rows)(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                       int n, int ldy);
-    /* out F64 [n]: out[i] = sum of x[offset[i]] .. x[offset[i+1]-1] in that order; x F64, offset I32 [n+1]. */
-    void (*segment_sum)(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
+    /* For every quantized output q: q.sum F64 [N], row i += sum over j < n of (g*d)^2, d = q.yq - y [r to y's type];
+     * the squares in double. q.yq [N, n], g [N, n]; y has rows of ldy elements, of which the first n count. */
+    void (*score_rows)(struct be *, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy);
+    /* For k < count: out[k*out_stride + i] = sum of x[k*x_stride + offset[i]] .. x[k*x_stride + offset[i+1]-1] in that
+     * order, i < n; out, x F64, offset I32 [n+1]. */
+    void (*segment_sum)(struct be *, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride,
+                        int count, struct be_view offset, int n);
 };
 
 /* Enter a phase; returns the one before. */

@@ -308,6 +308,7 @@ void cpu_linear_dx(struct be *be, struct be_view dx, struct be_view dy, struct b
 
 const struct be_ops be_cpu_ops = {
     .name = "cpu",
+    .outputs_at_once = 1,
     .weight_bf16 = DT_F32,
     .weight_fp32 = DT_F32,
     .sum_dtype = DT_F32,

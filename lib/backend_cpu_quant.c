@@ -110,20 +110,25 @@ static void score_part(void *arg, size_t begin, size_t end, int thread)
     }
 }
 
-void cpu_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                    int n, int ldy)
+void cpu_score_rows(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy)
 {
-    struct quant_args t = {.be = be, .y = yq, .x = y, .g = g, .sum = cpu_ptr(sum), .D = (size_t)n, .ldy = (size_t)ldy};
-    parallel_for((size_t)N, cpu_grain(t.D), score_part, &t);
+    struct quant_args t = {.be = be, .x = y, .g = g, .D = (size_t)n, .ldy = (size_t)ldy};
+    for (int k = 0; k < q.n; k++) {
+        t.y = q.yq[k];
+        t.sum = cpu_ptr(q.sum[k]);
+        parallel_for((size_t)N, cpu_grain(t.D), score_part, &t);
+    }
 }
 
-void cpu_segment_sum(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
+void cpu_segment_sum(struct be *be, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride, int count,
+                     struct be_view offset, int n)
 {
     (void)be;
-    for (int i = 0; i < n; i++) {
-        double s = 0;
-        for (int32_t r = cpu_i32(offset)[i]; r < cpu_i32(offset)[i + 1]; r++)
-            s += ((const double *)cpu_ptr(x))[r];
-        ((double *)cpu_ptr(out))[i] = s;
-    }
+    for (size_t k = 0; k < (size_t)count; k++)
+        for (int i = 0; i < n; i++) {
+            double s = 0;
+            for (int32_t r = cpu_i32(offset)[i]; r < cpu_i32(offset)[i + 1]; r++)
+                s += ((const double *)cpu_ptr(x))[k * x_stride + (size_t)r];
+            ((double *)cpu_ptr(out))[k * out_stride + (size_t)i] = s;
+        }
 }

@@ -235,8 +235,8 @@ void cuda_amax_rows(struct be *, struct be_view out, struct be_view x, struct be
 void cuda_amax_cols(struct be *, struct be_view out, struct be_view x, int N, int D);
 void cuda_fakequant(struct be *, struct be_view y, struct be_view x, const struct quantizer *q, struct be_view amax,
                     struct be_view group, int N, int D, bool round_bf16);
-void cuda_score_rows(struct be *, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                     int n, int ldy);
-void cuda_segment_sum(struct be *, struct be_view out, struct be_view x, struct be_view offset, int n);
+void cuda_score_rows(struct be *, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy);
+void cuda_segment_sum(struct be *, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride, int count,
+                      struct be_view offset, int n);
 
 #endif

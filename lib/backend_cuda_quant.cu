@@ -1,4 +1,4 @@
-/* The CUDA backend's quantization ops: maxima, fake quantization in registers, score rows. */
+/* The CUDA backend's quantization ops: maxima, fake quantization in registers. */
 #include "backend_cuda.h"
 
 /* ---- maxima: |x| as integers, so that NaN is above all; a maximum does not depend on the order of atomics */
@@ -220,65 +220,4 @@ void cuda_fakequant(struct be *be, struct be_view y, struct be_view x, const str
         }
     });
     CHECK_LAUNCH(be, "fakequant");
-}
-
-/* ---- scores */
-
-template <typename T, int V>
-static __global__ void k_score(double *sum, const T *yq, const T *y, const T *g, int n, int ldy)
-{
-    __shared__ double shared[ROW_THREADS / 32];
-    const size_t row = blockIdx.x;
-    double s = 0;
-    for (int j = (int)threadIdx.x * V; j < n; j += (int)blockDim.x * V) {
-        float a[V], b[V], c[V];
-        ldv<V>(yq + row * n + j, a);
-        ldv<V>(y + row * ldy + j, b);
-        ldv<V>(g + row * n + j, c);
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            const double p = (double)c[i] * (double)rnd<T>(a[i] - b[i]);
-            s += p * p;
-        }
-    }
-    s = reduce_row(s, shared, add_op());
-    if (threadIdx.x == 0)
-        sum[row] += s;
-}
-
-void cuda_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                     int n, int ldy)
-{
-    if (be->error.code != ERR_NONE || !N)
-        return;
-    WITH_TYPE(y, T, {
-        const T *q = ptr<T>(yq);
-        const T *p = ptr<T>(y);
-        const T *d = ptr<T>(g);
-        if (n % 8 == 0 && ldy % 8 == 0 && aligned16(q) && aligned16(p) && aligned16(d))
-            k_score<T, 8><<<(unsigned)N, ROW_THREADS, 0, be->stream>>>(ptr<double>(sum), q, p, d, n, ldy);
-        else
-            k_score<T, 1><<<(unsigned)N, ROW_THREADS, 0, be->stream>>>(ptr<double>(sum), q, p, d, n, ldy);
-    });
-    CHECK_LAUNCH(be, "score_rows");
-}
-
-static __global__ void k_segment_sum(double *out, const double *x, const int32_t *offset, int n)
-{
-    const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (i >= n)
-        return;
-    double s = 0;
-    for (int r = offset[i]; r < offset[i + 1]; r++)
-        s += x[r];
-    out[i] = s;
-}
-
-void cuda_segment_sum(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
-{
-    if (be->error.code != ERR_NONE || !n)
-        return;
-    k_segment_sum<<<(unsigned)((n + 31) / 32), 32, 0, be->stream>>>(ptr<double>(out), ptr<double>(x),
-                                                                    ptr<int32_t>(offset), n);
-    CHECK_LAUNCH(be, "segment_sum");
 }

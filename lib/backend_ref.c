@@ -304,31 +304,35 @@ static void ref_fakequant(struct be *be, struct be_view y, struct be_view x, con
     free(row);
 }
 
-static void ref_score_rows(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g,
-                           int N, int n, int ldy)
+static void ref_score_rows(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n,
+                           int ldy)
 {
     (void)be;
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < n; j++) {
-            const double d = ref_round(y, ref_at(yq, at2(i, j, n)) - ref_at(y, at2(i, j, ldy)));
-            const double p = ref_at(g, at2(i, j, n)) * d;
-            ref_set(sum, (size_t)i, ref_at(sum, (size_t)i) + p * p);
-        }
+    for (int k = 0; k < q.n; k++)
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < n; j++) {
+                const double d = ref_round(y, ref_at(q.yq[k], at2(i, j, n)) - ref_at(y, at2(i, j, ldy)));
+                const double p = ref_at(g, at2(i, j, n)) * d;
+                ref_set(q.sum[k], (size_t)i, ref_at(q.sum[k], (size_t)i) + p * p);
+            }
 }
 
-static void ref_segment_sum(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
+static void ref_segment_sum(struct be *be, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride,
+                            int count, struct be_view offset, int n)
 {
     (void)be;
-    for (int i = 0; i < n; i++) {
-        double s = 0;
-        for (int r = ref_int(offset, i); r < ref_int(offset, i + 1); r++)
-            s += ref_at(x, (size_t)r);
-        ref_set(out, (size_t)i, s);
-    }
+    for (size_t k = 0; k < (size_t)count; k++)
+        for (int i = 0; i < n; i++) {
+            double s = 0;
+            for (int r = ref_int(offset, i); r < ref_int(offset, i + 1); r++)
+                s += ref_at(x, k * x_stride + (size_t)r);
+            ref_set(out, k * out_stride + (size_t)i, s);
+        }
 }
 
 const struct be_ops be_ref_ops = {
     .name = "ref",
+    .outputs_at_once = 3,
     .weight_bf16 = DT_F32,
     .weight_fp32 = DT_F32,
     .sum_dtype = DT_F64,

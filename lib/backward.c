@@ -18,9 +18,8 @@ static void replay(const struct model *m, const struct block_replay *rp, const s
     m->ops->zero(m->be, rp->row_sum, (size_t)rp->r->set->n * rp->row_stride);
     replayer_unit(rp->r, m->weights->role[role], O, be_at(rp->amax_weight, u), (struct be_view){0}, y, O, g,
                   rp->row_sum, rp->row_stride);
-    for (int i = 0; i < rp->r->set->n; i++)
-        m->ops->segment_sum(m->be, be_at(rp->seq_sum, ((size_t)i * (size_t)rp->n_units + u) * n_seqs),
-                            be_at(rp->row_sum, (size_t)i * rp->row_stride), b->seqs.offset, b->n_seqs);
+    m->ops->segment_sum(m->be, be_at(rp->seq_sum, u * n_seqs), (size_t)rp->n_units * n_seqs, rp->row_sum,
+                        rp->row_stride, rp->r->set->n, b->seqs.offset, b->n_seqs);
 }
 
 /* dh at the layer's output -> ws.dhm at hm. */

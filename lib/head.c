@@ -88,9 +88,8 @@ void model_head_backward(struct model *m, const struct block *b, struct be_view 
     ops->zero(m->be, rp->row_sum, (size_t)rp->r->set->n * rp->row_stride);
     for (int r0 = 0; r0 < b->n_loss; r0 += m->head_chunk)
         chunk(m, b, &hb, r0, b->n_loss - r0 < m->head_chunk ? b->n_loss - r0 : m->head_chunk, rp);
-    for (int i = 0; i < rp->r->set->n; i++)
-        ops->segment_sum(m->be, be_at(rp->seq_sum, ((size_t)i * (size_t)rp->n_units + u) * n_seqs),
-                         be_at(rp->row_sum, (size_t)i * rp->row_stride), b->loss_offset, b->n_seqs);
+    ops->segment_sum(m->be, be_at(rp->seq_sum, u * n_seqs), (size_t)rp->n_units * n_seqs, rp->row_sum, rp->row_stride,
+                     rp->r->set->n, b->loss_offset, b->n_seqs);
     ops->scatter_rows(m->be, hb.norm, hb.dx, b->loss_row, b->n_loss, b->n_rows, m->D);
     ops->rmsnorm_bwd(m->be, dh, hb.norm, h, weights_final_norm(m->weights), b->n_rows, m->D, m->eps);
     ops->get(m->be, loss, hb.loss, (size_t)b->n_loss);

@@ -54,7 +54,7 @@ static double traffic(const struct placement *p, const struct be_ops *ops, const
 }
 
 int placement_choose(struct placement *p, const struct be_ops *ops, const struct lm *lm, const struct replay_set *set,
-                     bool bf16, const struct run_shape *s, const size_t *room, size_t limit, struct err *e)
+                     bool bf16, const struct run_shape *s, const int64_t *room, size_t limit, struct err *e)
 {
     *p = (struct placement){0};
     placement_count(p, ops, lm, set, bf16, s);
@@ -67,7 +67,7 @@ int placement_choose(struct placement *p, const struct be_ops *ops, const struct
         placement_count(&q, ops, lm, set, bf16, s);
         const double moved = traffic(&q, ops, lm, bf16, s);
         least_bytes = q.bytes < least_bytes ? q.bytes : least_bytes;
-        if (q.bytes <= *room && (least_traffic < 0 || moved < least_traffic)) {
+        if ((int64_t)q.bytes <= *room && (least_traffic < 0 || moved < least_traffic)) {
             *p = q;
             least_traffic = moved;
         }
@@ -76,9 +76,10 @@ int placement_choose(struct placement *p, const struct be_ops *ops, const struct
         return 0;
     char advice[64] = "";
     if (limit)
-        snprintf(advice, sizeof advice, "; --gpu-memory %zuM would do", ((limit + least_bytes - *room) >> 20) + 1);
+        snprintf(advice, sizeof advice, "; --gpu-memory %zuM would do",
+                 (size_t)((int64_t)(limit + least_bytes) - *room) / (1 << 20) + 1);
     return err_set(e, ERR_LIMIT,
                    "%zu MB of GPU memory are left, and blocks of %d rows need %zu MB even with weights read again by "
                    "every sweep and layer inputs in host memory%s",
-                   *room >> 20, s->max_rows, (least_bytes >> 20) + 1, advice);
+                   *room < 0 ? 0 : (size_t)*room >> 20, s->max_rows, (least_bytes >> 20) + 1, advice);
 }

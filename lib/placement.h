@@ -29,6 +29,6 @@ void placement_count(struct placement *p, const struct be_ops *ops, const struct
 /* Choose. room: bytes of device memory that may be allocated, NULL where memory is the host's. limit: what --gpu-memory
  * was, or 0. ERR_LIMIT where nothing fits, with what would. */
 int placement_choose(struct placement *p, const struct be_ops *ops, const struct lm *lm, const struct replay_set *set,
-                     bool bf16, const struct run_shape *s, const size_t *room, size_t limit, struct err *e) MUST_CHECK;
+                     bool bf16, const struct run_shape *s, const int64_t *room, size_t limit, struct err *e) MUST_CHECK;
 
 #endif

@@ -28,14 +28,16 @@ enum op {
     OP_AMAX,
     OP_FAKEQUANT,
     OP_SCORE,
+    OP_SEGMENTS,
     OP_COUNT
 };
-static const char *const op_name[OP_COUNT] = {"allocate", "load",      "copy",         "convert",   "gather, scatter",
-                                              "add",      "linear",    "linear dx",    "rmsnorm",   "rmsnorm dx",
-                                              "rope",     "attention", "attention dx", "swiglu",    "swiglu dx",
-                                              "loss",     "loss dx",   "amax",         "fakequant", "score"};
+static const char *const op_name[OP_COUNT] = {
+    "allocate",  "load",    "copy",       "convert", "gather, scatter", "add",          "linear",
+    "linear dx", "rmsnorm", "rmsnorm dx", "rope",    "attention",       "attention dx", "swiglu",
+    "swiglu dx", "loss",    "loss dx",    "amax",    "fakequant",       "score",        "sum rows"};
 enum { PHASES = PHASE_REPLAY + REPLAY_MAX_QUANTIZERS, PENDING = 4096 };
-static const char *const phase_name[PHASE_REPLAY] = {"set-up", "forward", "head", "recompute", "backward", "quantize"};
+static const char *const phase_name[PHASE_REPLAY] = {"set-up",   "forward",  "head", "recompute",
+                                                     "backward", "quantize", "score"};
 
 struct entry {
     long calls;
@@ -140,7 +142,7 @@ static void close_profiled(struct be *p)
     free(p);
 }
 
-static size_t room(struct be *p)
+static int64_t room(struct be *p)
 {
     return p->ops->room(p->be);
 }
@@ -406,19 +408,19 @@ static void fakequant(struct be *p, struct be_view y, struct be_view x, const st
     end(p, OP_FAKEQUANT, 0, bytes(x, 2.0 * N * D));
 }
 
-static void score_rows(struct be *p, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                       int n, int ldy)
+static void score_rows(struct be *p, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy)
 {
     begin(p);
-    p->ops->score_rows(p->be, sum, yq, y, g, N, n, ldy);
-    end(p, OP_SCORE, 0, bytes(y, 3.0 * N * n));
+    p->ops->score_rows(p->be, q, y, g, N, n, ldy);
+    end(p, OP_SCORE, 0, bytes(y, (2.0 + q.n) * N * n));
 }
 
-static void segment_sum(struct be *p, struct be_view out, struct be_view x, struct be_view offset, int n)
+static void segment_sum(struct be *p, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride,
+                        int count, struct be_view offset, int n)
 {
     begin(p);
-    p->ops->segment_sum(p->be, out, x, offset, n);
-    end(p, OP_SCORE, 0, 0);
+    p->ops->segment_sum(p->be, out, out_stride, x, x_stride, count, offset, n);
+    end(p, OP_SEGMENTS, 0, 0);
 }
 
 const struct be_ops *profile_ops(const struct be_ops *inner)
@@ -468,6 +470,7 @@ const struct be_ops *profile_ops(const struct be_ops *inner)
     profile.table.sum_dtype = inner->sum_dtype;
     profile.table.head_block_elements = inner->head_block_elements;
     profile.table.logits_bytes = inner->logits_bytes;
+    profile.table.outputs_at_once = inner->outputs_at_once;
     profile.table.usable = inner->usable;
     profile.table.describe = inner->describe;
     profile.table.identity = inner->identity;

@@ -50,6 +50,11 @@ static size_t inputs_before(const struct replay_set *s, int a)
     return n;
 }
 
+static int outputs_at_once(const struct be_ops *ops, const struct replay_set *set)
+{
+    return set->n < ops->outputs_at_once ? set->n : ops->outputs_at_once;
+}
+
 /* Bytes of weight_buf, act_buf, out_buf, amax_buf. */
 static void buffer_bytes(const struct be_ops *ops, const struct replay_set *set, bool bf16,
                          const struct replay_size *size, size_t nb[4])
@@ -57,7 +62,7 @@ static void buffer_bytes(const struct be_ops *ops, const struct replay_set *set,
     const size_t act = dtype_size(bf16 ? ops->act_bf16 : ops->act_fp32);
     nb[0] = size->weight * dtype_size(bf16 ? ops->weight_bf16 : ops->weight_fp32);
     nb[1] = inputs_before(set, set->n_act) * (size_t)size->rows * (size_t)size->in * act;
-    nb[2] = size->out * act;
+    nb[2] = (size_t)outputs_at_once(ops, set) * ((size->out + 127) / 128 * 128) * act; /* aligned: out_stride */
     nb[3] = (size_t)size->in * sizeof(float);
 }
 
@@ -79,6 +84,8 @@ void replayer_open(struct replayer *r, const struct be_ops *ops, struct be *be, 
                            .act = bf16 ? ops->act_bf16 : ops->act_fp32,
                            .weight = bf16 ? ops->weight_bf16 : ops->weight_fp32,
                            .max_rows = size->rows,
+                           .at_once = outputs_at_once(ops, set),
+                           .out_stride = (size->out + 127) / 128 * 128,
                            .act_stride = (size_t)size->rows * (size_t)size->in};
     buffer_bytes(ops, set, bf16, size, nb);
     r->weight_buf = ops->alloc(be, nb[0]);
@@ -124,10 +131,20 @@ void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct b
     be_phase(r->ops, r->be, phase);
 }
 
+/* Score what has been replayed since the last time. */
+static void score(struct replayer *r, struct be_outputs *q, struct be_view y, int ldy, struct be_view g, int O)
+{
+    const int phase = be_phase(r->ops, r->be, PHASE_SCORE);
+    r->ops->score_rows(r->be, *q, y, g, r->N, O, ldy);
+    q->n = 0;
+    be_phase(r->ops, r->be, phase);
+}
+
 void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view amax_w, struct be_view col_amax,
                    struct be_view y, int ldy, struct be_view g, struct be_view sum, size_t sum_stride)
 {
     const struct be_view none = {0}, out = {r->out_buf, 0, r->act};
+    struct be_outputs q = {0};
     const int phase = be_phase(r->ops, r->be, PHASE_QUANTIZE);
     if (needs_columns(r->set) && !col_amax.buf) {
         col_amax = (struct be_view){r->amax_buf, 0, DT_F32};
@@ -135,22 +152,27 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
         r->ops->amax_cols(r->be, col_amax, w, O, r->I);
     }
     for (int k = 0; k < r->set->n_weight; k++) {
-        const struct quantizer *q = &r->set->weight[k];
+        const struct quantizer *qw = &r->set->weight[k];
         struct be_view wq = w;
-        if (q->format != QF_NONE) {
+        if (qw->format != QF_NONE) {
             wq = (struct be_view){r->weight_buf, 0, r->weight};
-            r->ops->fakequant(r->be, wq, w, q, q->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I,
+            r->ops->fakequant(r->be, wq, w, qw, qw->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I,
                               r->bf16);
         }
         for (int i = 0; i < r->set->n; i++) {
             if (r->set->replay[i].weight != k)
                 continue;
             be_phase(r->ops, r->be, PHASE_REPLAY + i);
-            r->ops->linear(r->be, out, quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O, false);
+            q.yq[q.n] = be_at(out, (size_t)q.n * r->out_stride);
+            q.sum[q.n] = be_at(sum, (size_t)i * sum_stride);
+            r->ops->linear(r->be, q.yq[q.n], quantized_input(r, r->set->replay[i].act), wq, r->N, r->I, O, O, false);
             r->flops += 2.0 * r->N * r->I * O;
-            r->ops->score_rows(r->be, be_at(sum, (size_t)i * sum_stride), out, y, g, r->N, O, ldy);
             be_phase(r->ops, r->be, PHASE_QUANTIZE);
+            if (++q.n == r->at_once)
+                score(r, &q, y, ldy, g, O);
         }
     }
+    if (q.n)
+        score(r, &q, y, ldy, g, O);
     be_phase(r->ops, r->be, phase);
 }

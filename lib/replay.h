@@ -36,6 +36,8 @@ struct replayer {
     enum dtype act, weight;
     int max_rows;
     struct be_buf *weight_buf, *act_buf, *out_buf, *amax_buf;
+    int at_once;       /* outputs that exist at once */
+    size_t out_stride; /* elements between two of them */
     size_t act_stride; /* elements between the quantized inputs of two activation quantizers, NONE left out */
     int N, I;          /* of the current input */
     struct be_view x;  /* current input, unquantized */

@@ -303,7 +303,7 @@ static int place(struct run *t, const struct run_shape *s, struct err *e)
 {
     const struct scorer_options *o = t->o;
     struct placement *p = &t->r->placement;
-    const size_t room = t->ops->room ? t->ops->room(t->be) : 0;
+    const int64_t room = t->ops->room ? t->ops->room(t->be) : 0;
     if (placement_choose(p, t->ops, t->lm, t->set, o->bf16, s, t->ops->room ? &room : NULL, o->gpu_memory, e))
         return -1;
     if (t->ops->room)

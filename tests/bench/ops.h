@@ -220,8 +220,10 @@ static void head(enum dtype t)
     by_memory("xent", SECONDS(op->xent(be, stat, loss, z, target, s.R, s.V)), bv);
     by_memory("xent_bwd, blocks of lm_head",
               SECONDS(op->xent_bwd(be, dz, z, stat, target, scale, s.R, s.V, turn % blocks * s.C, s.C)), 2 * bc);
-    by_memory("score_rows, blocks of lm_head",
-              SECONDS(op->score_rows(be, sum, zq, be_at(z, (size_t)(turn % blocks * s.C)), dz, s.R, s.C, s.V)), 3 * bc);
+    by_memory(
+        "score_rows, blocks of lm_head",
+        SECONDS(op->score_rows(be, be_output(zq, sum), be_at(z, (size_t)(turn % blocks * s.C)), dz, s.R, s.C, s.V)),
+        3 * bc);
     release_all();
 }
 
@@ -282,7 +284,7 @@ static void act_quantization(enum dtype t, bool bf16, int cols, const char *what
              act_quantizers[i].granularity == QG_TENSOR && act_quantizers[i].dynamic ? batch : (struct be_view){0}, s.N,
              cols, bf16);
     snprintf(name, sizeof name, "score_rows, %s", what);
-    by_memory(name, SECONDS(op->score_rows(be, sum, xq, x, g, s.N, cols, cols)), 3 * bytes);
+    by_memory(name, SECONDS(op->score_rows(be, be_output(xq, sum), x, g, s.N, cols, cols)), 3 * bytes);
     release_all();
 }
 

@@ -267,17 +267,25 @@ static void fakequant_one_amax(struct be *be, struct be_view y, struct be_view x
     group.buf = NULL;
     sound->fakequant(be, y, x, q, amax, group, N, D, round_bf16);
 }
-static void score_unrounded(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g,
-                            int N, int n, int ldy)
+static void score_unrounded(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n,
+                            int ldy)
 {
     struct be_view t = wide(be, y, area(N, ldy));
-    sound->score_rows(be, sum, yq, t, g, N, n, ldy);
+    sound->score_rows(be, q, t, g, N, n, ldy);
     drop(be, t);
 }
 
-static void segment_sum_skips(struct be *be, struct be_view out, struct be_view x, struct be_view offset, int n)
+/* Of several outputs only the first. */
+static void score_first(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy)
 {
-    sound->segment_sum(be, out, be_at(x, 1), offset, n);
+    q.n = 1;
+    sound->score_rows(be, q, y, g, N, n, ldy);
+}
+
+static void segment_sum_skips(struct be *be, struct be_view out, size_t out_stride, struct be_view x, size_t x_stride,
+                              int count, struct be_view offset, int n)
+{
+    sound->segment_sum(be, out, out_stride, be_at(x, 1), x_stride, count, offset, n);
 }
 
 typedef void any_fn(void);
@@ -325,6 +333,7 @@ static const struct fault faults[] = {
     FAULT(amax_cols, amax_cols_short, true, true, false),
     FAULT(fakequant, fakequant_one_amax, true, true, false),
     FAULT(score_rows, score_unrounded, true, false, false),
+    FAULT(score_rows, score_first, true, true, false),
     FAULT(segment_sum, segment_sum_skips, true, true, false),
 };
 enum { N_FAULTS = sizeof faults / sizeof *faults };

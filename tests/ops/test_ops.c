@@ -252,7 +252,7 @@ static void test_score_by_hand(const struct be_ops *op)
     const double yq[2] = {256, 3}, y[3] = {1.0078125, 3, 7}, g[2] = {2, 5}, before = 0.25;
     struct be_view sum = side_new(&s, DT_F64, 1);
     side_put(&s, sum, &before, 1);
-    op->score_rows(s.be, sum, side_tensor(&s, DT_BF16, yq, 2), side_tensor(&s, DT_BF16, y, 3),
+    op->score_rows(s.be, be_output(side_tensor(&s, DT_BF16, yq, 2), sum), side_tensor(&s, DT_BF16, y, 3),
                    side_tensor(&s, DT_BF16, g, 2), 1, 2, 3);
     double *got = side_get(&s, sum, 1);
     ok(got[0] == 260100.25, "%s score_rows: %.17g by hand 260100.25", op->name, got[0]);
@@ -319,7 +319,7 @@ static void test_nan_shows(const struct be_ops *op)
         for (int k = 0; k < 3; k++) {
             struct be_view sum = side_new(&s, DT_F64, N);
             op->zero(s.be, sum, N);
-            op->score_rows(s.be, sum, k == 0 ? v : y, k == 1 ? v : y, k == 2 ? v : y, N, D, D);
+            op->score_rows(s.be, be_output(k == 0 ? v : y, sum), k == 1 ? v : y, k == 2 ? v : y, N, D, D);
             got = side_get(&s, sum, N);
             score = score && isfinite(got[0]) && isnan(got[1]);
             free(got);

@@ -67,10 +67,11 @@ static void linear_yq_unrounded(struct be *be, struct be_view y, struct be_view 
 {
     linear_keeps(be, y, x, w, N, I, O, ldy, as_reference, !as_reference);
 }
-static void score_kept(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                       int n, int ldy)
+static void score_kept(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy)
 {
-    sound->score_rows(be, sum, kept_twin(yq), kept_twin(y), g, N, n, ldy);
+    for (int k = 0; k < q.n; k++)
+        q.yq[k] = kept_twin(q.yq[k]);
+    sound->score_rows(be, q, kept_twin(y), g, N, n, ldy);
 }
 
 /* ---- quantizers */

@@ -26,10 +26,10 @@ static struct {
     int n_late, saves;
 } device;
 
-static size_t device_room(struct be *be)
+static int64_t device_room(struct be *be)
 {
     (void)be;
-    return device.room;
+    return (int64_t)device.room;
 }
 
 static struct be_buf *device_alloc(struct be *be, size_t nb)

@@ -47,7 +47,9 @@ fresh 'touched captions and configuration' '' 'touch conf/dataset/* conf/*/*.yam
 fresh 'comments' '' 'sed -i "1i # note" conf/preset/default.yaml conf/autoquant/*.yaml conf/quant_pair/*.yaml'
 fresh 'defaults spelled out' '' : SET='autoquant.dtype=bf16 autoquant.effective_bits=8 dataset.size=null' PAIR=fp4_fp8 \
     MODEL=tiny_qwen3_vl DATASET=sample_captions GRANULARITY=default
-[ "$("$build/autoquant-score" --print-backend | cut -d " " -f 1)" != cpu ] || fresh 'auto, where it stands for cpu' '' : BACKEND=auto
+case $("$build/autoquant-score" --print-backend) in
+cpu*) fresh 'auto, where it stands for cpu' '' : BACKEND=auto ;;
+esac
 fresh 'threads' '' : THREADS=1
 fresh 'a config.mak with other pairs on the menu' '' 'echo "MENU = fp8_fp8" >config.mak'
 rm config.mak

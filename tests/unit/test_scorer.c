@@ -133,7 +133,8 @@ static void check_faults(void)
             skip = skip || !strcmp(faults[i].name, unseen[k]);
         if (skip)
             continue;
-        const struct be_ops ops = faulty_ops(&faults[i]);
+        struct be_ops ops = faulty_ops(&faults[i]);
+        ops.outputs_at_once = BE_OUTPUTS;
         struct scorer_result r;
         struct err e;
         if (scorer_run(&r, &ops, &lm, &c, &set, &subject_fp32, &e)) {
@@ -203,15 +204,14 @@ static int unit_of_call(int call, int layers)
     return UNITS_PER_LAYER * (layers - 1 - (call - 1) / UNITS_PER_LAYER) + order[(call - 1) % UNITS_PER_LAYER];
 }
 
-static void probe_score(struct be *be, struct be_view sum, struct be_view yq, struct be_view y, struct be_view g, int N,
-                        int n, int ldy)
+static void probe_score(struct be *be, struct be_outputs q, struct be_view y, struct be_view g, int N, int n, int ldy)
 {
     const int u = unit_of_call(probe.unit++, 2);
     probe.rows[u] = N;
     probe.outputs[u] = n;
     probe.gradient[u] = xmalloc((size_t)N * (size_t)n, sizeof(double));
     be_ref_ops.get(be, probe.gradient[u], g, (size_t)N * (size_t)n);
-    be_ref_ops.score_rows(be, sum, yq, y, g, N, n, ldy);
+    be_ref_ops.score_rows(be, q, y, g, N, n, ldy);
 }
 
 /* The loss with one output moved. */
