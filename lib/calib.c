@@ -79,13 +79,20 @@ static void pack_sequence(struct calib *c, int64_t i, const int32_t *ids, int64_
     c->batch_loss[c->batch[i]] += n_loss;
 }
 
-/* s = bf16(1/bf16(N)): one rounding each; 1/x of a bf16 x is never so near a tie that going through fp32 matters. */
+/* One rounding each; 1/x of a bf16 x is never so near a tie that going through fp32 matters. */
+float calib_scale(int64_t n_loss, bool bf16)
+{
+    const float n = (float)n_loss;
+    if (!(n > 0))
+        return 0;
+    return bf16 ? bf16_round(1.0f / bf16_round(n)) : 1.0f / n;
+}
+
 static void set_scales(struct calib *c)
 {
     for (int64_t b = 0; b < c->n_batches; b++) {
-        const float n = (float)c->batch_loss[b];
-        c->scale_bf16[b] = n > 0 ? bf16_round(1.0f / bf16_round(n)) : 0;
-        c->scale_f32[b] = n > 0 ? 1.0f / n : 0;
+        c->scale_bf16[b] = calib_scale(c->batch_loss[b], true);
+        c->scale_f32[b] = calib_scale(c->batch_loss[b], false);
     }
 }
 

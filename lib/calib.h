@@ -42,6 +42,8 @@ struct calib {
  * there are too many rows. */
 int calib_build(struct calib *c, int64_t n_seqs, const int32_t *const *ids, const int64_t *n, int batch_size,
                 int seq_len, bool sentinels, int pad_id, struct err *e) MUST_CHECK;
+/* Loss scale s of a batch with that many loss rows: bf16(1/bf16(N)) or fp32(1/N), 0 where N is 0. */
+float calib_scale(int64_t n_loss, bool bf16);
 /* Write as safetensors to f (an io_out's stream). */
 void calib_write(const struct calib *c, FILE *f);
 /* Read and check everything: shapes, monotonic offsets, batches, counts, that targets and scales follow from ids. */

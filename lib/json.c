@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -33,9 +34,10 @@ json_t *json_load(const char *path, size_t limit, struct err *e)
 void json_real_repr(double x, char *out)
 {
     char digits[40];
-    int prec = 1;
-    for (; prec <= 17; prec++) { /* shortest form that reads back */
-        snprintf(digits, sizeof digits, "%.*e", prec - 1, x);
+    /* The shortest form that reads back has 16 or 17 digits, or is that of 15 without its last zeros: 15 digits survive
+     * the way through a double, unless it is subnormal. */
+    for (int n = fabs(x) < DBL_MIN ? 1 : 15; n <= 17; n++) {
+        snprintf(digits, sizeof digits, "%.*e", n - 1, x);
         if (strtod(digits, NULL) == x)
             break;
     }
@@ -50,6 +52,8 @@ void json_real_repr(double x, char *out)
     for (const char *p = digits; *p; p++)
         if (*p >= '0' && *p <= '9')
             m[n++] = *p;
+    while (n > 1 && m[n - 1] == '0')
+        n--;
     m[n] = 0;
     if (exp < -4 || exp >= 16)
         snprintf(out, JSON_REPR, "%s%c%s%se%c%02d", sign, m[0], n > 1 ? "." : "", m + 1, exp < 0 ? '-' : '+',
