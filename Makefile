@@ -53,7 +53,7 @@ UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops
 REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
 BENCH_O := $(if $(CU_O),$(patsubst %,$B/%.o,$(wildcard tests/bench/*.cu)))
-.PHONY: all check check-asan check-cuda fuzz bench lint clean FORCE
+.PHONY: all check check-long check-asan check-cuda fuzz bench lint clean FORCE
 all: $(BINS)
 
 # One short line per command; V=1 shows the commands themselves.
@@ -126,6 +126,14 @@ export QSENS_MAKE := $(MAKE) MODE='$(MODE)' CUDA='$(CUDA)' CC='$(CC)' MARCH='$(M
                      WERROR='$(WERROR)' SM='$(SM)' NVCC='$(NVCC)'
 check: $(UNIT) $(REPLAY) $(BINS)
 	prove -j$(or $(JOBS),2) -e '' $(UNIT) $(REPLAY) $(CLI_TESTS)
+# what takes minutes, or data that is not in the repository
+LONG := $(patsubst tests/%.c,$B/t/%,$(wildcard tests/long/*.c))
+$(LONG): $B/t/%: tests/%.c $B/libqsens.a $B/cc.flags
+	$(call say,TEST,$<)
+	$Qmkdir -p $(@D)
+	$Q$(TEST_CC) -MF $@.d $(LDFLAGS) -o $@ $< $B/libqsens.a $(LDLIBS)
+check-long: $(LONG) $(BINS)
+	QSENS_PAIRS='$(PAIRS)' prove -e '' $(wildcard tests/long/*.sh)
 # on a GPU host: the tests that run the model or its ops, none of them skipped
 check-cuda:
 	$(MAKE) CUDA=1 run-cuda
@@ -150,7 +158,7 @@ fuzz: $(FUZZERS)
 lint:
 	sh tests/lint.sh
 
--include $(LIB_O:.o=.d) $(BENCH_O:.o=.d) $(MAIN_O:.o=.d) $(UNIT:.t=.d) $(REPLAY:%=%.d) $(BENCH:%=%.d)
+-include $(LIB_O:.o=.d) $(BENCH_O:.o=.d) $(MAIN_O:.o=.d) $(UNIT:.t=.d) $(REPLAY:%=%.d) $(BENCH:%=%.d) $(LONG:%=%.d)
 -include pipeline.mk
 clean:
 	rm -rf tmp

@@ -37,6 +37,7 @@ enum config_id { /* in the order of composed-config.yaml */
     CFG_AUTOQUANT_BATCH_SIZE,
     CFG_AUTOQUANT_SCORE_SIZE,
     CFG_AUTOQUANT_BLOCK,
+    CFG_AUTOQUANT_SPLIT,
     CFG_AUTOQUANT_EFFECTIVE_BITS,
     CFG_OUTPUT_LAYOUT_SCHEME,
     CFG_COUNT

@@ -109,9 +109,13 @@ static json_t *qsens(const struct scores *s, const struct recipe_menu *m, const 
 {
     static const char *const kept[] = {"pair",        "granularity", "arithmetic", "inputs",
                                        "calibration", "loss",        "score",      "groups"};
+    static const char *const may_be_kept[] = {"statistics", "split"};
     json_t *out = json_pack("{si}", "version", 1), *run = json_object_get(s->doc, "run");
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         json_object_set(out, kept[i], json_object_get(s->doc, kept[i]));
+    for (size_t i = 0; i < sizeof may_be_kept / sizeof *may_be_kept; i++)
+        if (json_object_get(s->doc, may_be_kept[i]))
+            json_object_set(out, may_be_kept[i], json_object_get(s->doc, may_be_kept[i]));
     json_object_set_new(out, "recipe", chosen(m, r));
     if (run)
         json_object_set(out, "run", run);

@@ -2,9 +2,9 @@
  * configuration. A pure function of these.
  *
  * Under the last key, ours alone:
- *   qsens {version 1; pair, granularity, arithmetic, inputs, calibration, loss, score, groups as in scores.json;
- *          recipe {asked_bits, adjusted_bits, bound, gap, groups {name: pair name or "NONE"}}; run as in
- *          scores.json} */
+ *   qsens {version 1; pair, granularity, arithmetic, inputs, calibration, loss, score, groups, statistics, split as in
+ *          scores.json; recipe {asked_bits, adjusted_bits, bound, gap, groups {name: pair name or "NONE"}};
+ *          run as in scores.json} */
 #ifndef MANIFEST_BUILD_H
 #define MANIFEST_BUILD_H
 #include <stdbool.h>

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "scores_check.h"
+
 enum { NONE_BITS = 16 };
 
 /* Sums may have been taken in another order. */
@@ -152,5 +154,7 @@ int manifest_check_qsens(const struct manifest *m, const char *where, struct err
                        where, json_array_size(groups), json_object_size(chosen), k);
     if (!near(t.score, score))
         return err_set(e, ERR_FORMAT, "%s: the groups' scores add up to %.17g, not %.17g", place, t.score, score);
+    if (scores_check_statistics(m->qsens, place, e) || scores_check_split(m->qsens, place, e))
+        return -1;
     return check_recipe(m, place, &t, e);
 }

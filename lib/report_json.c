@@ -19,6 +19,12 @@ static json_t *layers(const struct sens_table *t)
 
 /* ---- ours ---- */
 
+static void set_if(json_t *o, const char *key, const json_t *value)
+{
+    if (value)
+        json_object_set(o, key, (json_t *)(uintptr_t)value);
+}
+
 static json_t *ranked(const struct report_view *v)
 {
     json_t *list = json_array();
@@ -29,8 +35,9 @@ static json_t *ranked(const struct report_view *v)
                               (json_int_t)g->row->weights, "bytes", (json_int_t)g->bytes);
         if (g->chosen)
             json_object_set_new(o, "chosen", json_string(g->chosen));
-        if (g->members)
-            json_object_set(o, "members", (json_t *)(uintptr_t)g->members);
+        set_if(o, "members", g->members);
+        set_if(o, "statistics", g->statistics);
+        set_if(o, "split", g->split);
         json_array_append_new(list, o);
     }
     return list;
@@ -59,6 +66,8 @@ static json_t *qsens(const struct manifest *m)
     json_object_set_new(out, "groups", ranked(&v));
     json_object_set_new(out, "fixed",
                         json_pack("{si sI}", "groups", v.n_fixed, "weights", (json_int_t)v.fixed_weights));
+    set_if(out, "statistics", json_object_get(m->qsens, "statistics"));
+    set_if(out, "split", json_object_get(m->qsens, "split"));
     json_object_set_new(out, "recipe", recipe(m));
     json_object_set(out, "run", json_object_get(m->qsens, "run"));
     report_view_free(&v);

@@ -4,6 +4,7 @@
 #include "mem.h"
 #include "report.h"
 #include "report_ours.h"
+#include "report_stats.h"
 #include "report_text.h"
 
 /* ---- the reference's sections ---- */
@@ -127,6 +128,8 @@ void report_md(FILE *f, const struct manifest *m, const char *composed)
     sensitivity(f, m);
     if (m->qsens)
         report_ranks(f, m, &v);
+    report_errors(f, m, &v);
+    report_split(f, m, &v);
     report_view_free(&v);
     if (composed) {
         const char *path = json_string_value(json_object_get(m->run_config, "composed_yaml_path"));

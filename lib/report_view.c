@@ -55,12 +55,12 @@ void report_view_init(struct report_view *v, const struct manifest *m)
     *v = (struct report_view){.group = xcalloc((size_t)m->table.n, sizeof *v->group)};
     const json_t *list = json_object_get(m->qsens, "groups");
     const json_t *chosen = json_object_get(json_object_get(m->qsens, "recipe"), "groups");
-    json_t *members = json_object();
+    json_t *by_name = json_object();
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *g = json_array_get(list, i);
+        json_t *g = json_array_get(list, i);
         const char *name = json_string_value(json_object_get(g, "name"));
         if (name)
-            json_object_set(members, name, json_object_get(g, "members"));
+            json_object_set(by_name, name, g);
     }
     int *order = sens_descending(&m->table, 's');
     for (int i = 0; i < m->table.n; i++) { /* in model order, so that the total is that of the scores file */
@@ -84,12 +84,15 @@ void report_view_init(struct report_view *v, const struct manifest *m)
         g->share = v->total > 0 ? g->score / v->total : 0;
         g->cumulative = v->total > 0 ? so_far / v->total : 0;
         g->bytes = (uint64_t)((double)r->weights * weight_bits(m, r) / 8);
-        g->members = json_object_get(members, r->name);
+        const json_t *ours = json_object_get(by_name, r->name);
+        g->members = json_object_get(ours, "members");
+        g->statistics = json_object_get(ours, "statistics");
+        g->split = json_object_get(ours, "split");
         g->chosen = json_string_value(json_object_get(chosen, r->name));
         locate(g);
     }
     free(order);
-    json_decref(members);
+    json_decref(by_name);
 }
 
 void report_view_free(struct report_view *v)

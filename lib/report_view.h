@@ -20,8 +20,9 @@ struct report_group {
     uint64_t bytes;                  /* in the pair's weight format, scales not counted */
     int layer;                       /* -1 where module is MODULE_COUNT: lm_head, other modules */
     enum report_module module;
-    const json_t *members; /* [{unit, weights, score, ..}], NULL where the manifest has none */
-    const char *chosen;    /* the recipe's pair for it, or "NONE"; NULL where the manifest does not say */
+    const json_t *members;            /* [{unit, weights, score, ..}], NULL where the manifest has none */
+    const json_t *statistics, *split; /* of scores.json, NULL where the manifest has none */
+    const char *chosen;               /* the recipe's pair for it, or "NONE"; NULL where the manifest does not say */
 };
 
 struct report_view {

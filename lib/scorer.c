@@ -427,6 +427,14 @@ int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct l
     return rc;
 }
 
+double scorer_unit_score(const struct scorer_result *r, int replay, int unit)
+{
+    double sum = 0;
+    for (int64_t s = 0; s < r->n_scored_seqs; s++)
+        sum += r->record[((int64_t)replay * r->n_scored_seqs + s) * r->n_units + unit];
+    return sum;
+}
+
 void scorer_result_free(struct scorer_result *r)
 {
     free(r->record);

@@ -40,6 +40,8 @@ int64_t scorer_scored_seqs(const struct calib *c, int score_size);
 /* ERR_NUMERIC names the group and sequence where a NaN or an infinity arises. scorer_result_free frees. */
 int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct lm *lm, const struct calib *c,
                const struct replay_set *set, const struct scorer_options *o, struct err *e) MUST_CHECK;
+/* Sum of a unit's record over the scored sequences, in file order. */
+double scorer_unit_score(const struct scorer_result *r, int replay, int unit);
 void scorer_result_free(struct scorer_result *r);
 
 #endif

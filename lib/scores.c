@@ -7,6 +7,7 @@
 
 #include "io.h"
 #include "mem.h"
+#include "scores_check.h"
 
 enum { MAX_GROUPS = 1 << 20 };
 static const int64_t max_weights = INT64_C(1) << 50;
@@ -93,7 +94,7 @@ static int parse_groups(struct scores *s, const char *path, struct err *e)
         return -1;
     if (!near(sum, total))
         return err_set(e, ERR_FORMAT, "%s: the groups' scores add up to %.17g, not %.17g", where, sum, total);
-    return 0;
+    return scores_check_statistics(s->doc, where, e) || scores_check_split(s->doc, where, e) ? -1 : 0;
 }
 
 static int is_one_of(const char *value, const char *a, const char *b)

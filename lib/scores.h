@@ -14,6 +14,8 @@
  *   score       sum over groups
  *   groups      [{name, weights, score, members [{unit, weights, score, input_amax, weight_amax}]}]  LM groups in model
  *               order; a member's score is the sum over the scored sequences; amax null where nothing is calibrated
+ *   statistics  of the document, its groups and their members: errors, ranks, nats (scores_stats.h)
+ *   split       of the same, where it was asked for: parts of weights and activations (scores_split.h)
  *   run         {seconds, tokens_per_second, threads, host, started}  the one field that differs between equal runs */
 #ifndef SCORES_H
 #define SCORES_H

@@ -7,17 +7,9 @@
 #include "model.h"
 #include "parallel.h"
 #include "safetensors.h"
+#include "scores_stats.h"
 #include "sha256.h"
 #include "version.h"
-
-/* Sum of a unit's record over the scored sequences, in file order. */
-static double unit_score(const struct scorer_result *r, int replay, int unit)
-{
-    double sum = 0;
-    for (int64_t s = 0; s < r->n_scored_seqs; s++)
-        sum += r->record[((int64_t)replay * r->n_scored_seqs + s) * r->n_units + unit];
-    return sum;
-}
 
 static double unit_amax(const struct scorer_result *r, int unit)
 {
@@ -120,7 +112,7 @@ static json_t *describe_groups(const struct scores_source *s, const struct pair 
             json_set(group, "members", json_array());
             json_array_append_new(groups, group);
         }
-        const double score = unit_score(r, replay, u);
+        const double score = scorer_unit_score(r, replay, u);
         json_t *m = json_object();
         json_set(m, "unit", json_string(unit->name));
         json_set(m, "weights", json_integer((json_int_t)unit->weights));
@@ -151,6 +143,7 @@ json_t *scores_document(const struct scores_source *s, const struct pair *p, int
     json_set(o, "loss", json_real(s->result->loss));
     json_set(o, "score", json_real(total));
     json_set(o, "groups", groups);
+    scores_stats_add(o, s->calib, s->result, replay, s->options->bf16);
     json_set(o, "run", describe_run(s));
     return o;
 }

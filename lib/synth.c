@@ -12,20 +12,12 @@
 #include "mem.h"
 #include "num.h"
 #include "parallel.h"
+#include "rng.h"
 #include "safetensors.h"
 
 /* ---- values ---- */
 
-/* splitmix64's finalizer: every bit of x reaches every bit of the result. */
-static uint64_t mix64(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
-/* The same for 32 bits, which vectorises: two rounds of multiply and shift (Wellons, "lowbias32"). */
+/* rng_mix for 32 bits, which vectorises: two rounds of multiply and shift (Wellons, "lowbias32"). */
 static inline uint32_t mix32(uint32_t x)
 {
     x = (x ^ x >> 16) * 0x7feb352d;
@@ -35,9 +27,9 @@ static inline uint32_t mix32(uint32_t x)
 
 uint64_t synth_key(uint64_t seed, const char *tensor)
 {
-    uint64_t h = mix64(seed);
+    uint64_t h = rng_mix(seed);
     for (const char *p = tensor; *p; p++)
-        h = mix64(h ^ (unsigned char)*p);
+        h = rng_mix(h ^ (unsigned char)*p);
     return h;
 }
 
@@ -79,7 +71,7 @@ void synth_fill(const struct synth_rule *r, enum dtype t, void *dst, uint64_t be
         if (r->gain && run > r->cols - i % r->cols)
             run = r->cols - i % r->cols;
         float x[BLOCK];
-        normals(x, mix64(r->key ^ i / BLOCK), (uint32_t)(i % BLOCK), (uint32_t)run, r->mean, r->sigma,
+        normals(x, rng_mix(r->key ^ i / BLOCK), (uint32_t)(i % BLOCK), (uint32_t)run, r->mean, r->sigma,
                 r->gain ? r->gain[row] : 1);
         store(t, dst, done, x, (uint32_t)run);
         done += run;
@@ -244,7 +236,7 @@ static float *row_gains(const struct tensor *t)
     for (uint64_t i = 0; i < t->shape[0]; i++)
         gain[i] = 1;
     for (uint64_t k = 0; k < t->shape[0] / 640 + 2; k++)
-        gain[mix64(t->outlier_key ^ k) % t->shape[0]] = t->outlier;
+        gain[rng_mix(t->outlier_key ^ k) % t->shape[0]] = t->outlier;
     return gain;
 }
 

@@ -11,6 +11,7 @@
 #include "mem.h"
 #include "parallel.h"
 #include "profile.h"
+#include "scores_split.h"
 #include "scores_write.h"
 
 static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
@@ -18,7 +19,7 @@ static const char *granularity = "default", *gemm_tables;
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
 static size_t gpu_memory;
-static bool print_backend, show_profile;
+static bool print_backend, show_profile, split;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
@@ -40,6 +41,10 @@ static const struct cli_option options[] = {
      "print which backend NAME stands for and, of a GPU, device,\nlibrary and table, and stop", 0, 0},
     {"dtype", 0, CLI_STRING, &dtype, "TYPE", "bf16 (as the reference runs) or fp32", 0, 0},
     {"padding", 0, CLI_STRING, &padding, "MODE", "reference or none: must be what calib-pack used", 0, 0},
+    {"split", 0, CLI_FLAG, &split, NULL,
+     "also score the weights alone and the activations alone of every pair\n"
+     "that quantizes both; costs a replay more for each weight and activation format",
+     0, 0},
     {"granularity", 0, CLI_STRING, &granularity, "NAME", "name of the granularity overlay, recorded as it is", 0, 0},
     {"score-size", 0, CLI_INT, &score_size, "N", "sequences to score (whole batches; calibration uses all)", 1,
      1 << 30},
@@ -73,6 +78,7 @@ struct cell {
     char *dir;
     struct pair pair;
     int replay;
+    struct split_replays split;
     struct stat st; /* of dir */
 };
 
@@ -89,7 +95,7 @@ static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
             return -1;
         cell[i].dir = xstrdup(eq + 1);
         cell[i].replay = replay_add(set, &cell[i].pair, e);
-        if (cell[i].replay < 0)
+        if (cell[i].replay < 0 || (split && split_replays_add(&cell[i].split, set, &cell[i].pair, e)))
             return -1;
     }
     return 0;
@@ -160,6 +166,7 @@ static int write_cell(const struct scores_source *s, const struct cell *cell, st
     path = io_join(cell->dir, "scores.json");
     if (!rc && !(rc = io_out_open(&out, path, e))) {
         json_t *doc = scores_document(s, &cell->pair, cell->replay);
+        scores_split_add(doc, s->result, &cell->split);
         json_print(out.f, doc, 1);
         fputc('\n', out.f);
         json_decref(doc);

@@ -34,7 +34,7 @@ report $? 'nothing is printed'
     'a/records.safetensors a/scores.json b/records.safetensors b/scores.json c/records.safetensors c/scores.json' ]
 report $? 'two files each'
 keys=$(jq -r 'keys_unsorted | join(" ")' "$O/a/scores.json")
-[ "$keys" = 'format version pair granularity arithmetic inputs calibration loss score groups run' ]
+[ "$keys" = 'format version pair granularity arithmetic inputs calibration loss score groups statistics run' ]
 report $? "keys: $keys"
 holds "$O/a/scores.json" '.groups | length == 25 and ([.[].members | length] | add) == 43 and .[0].name ==
     "model.language_model.layers.0.self_attn.q_proj" and .[24].name == "lm_head"'
@@ -51,6 +51,34 @@ holds "$O/a/scores.json" '.calibration | .sequences == 16 and .batches == 2 and 
     .rows == .real_tokens + 16 and .rows + .pad_tokens - 16 == 16 * 512 and .loss_tokens == .real_tokens and
     .score_sequences == 16 and .score_batches == 2 and .score_rows == .rows'
 report $? 'counts of the calibration data'
+estimates='def est($v): .low <= $v and $v <= .high and .se > 0; def ests($v): (.score | est($v)) and
+    (.nats_per_token | est(.value)) and (.nats_per_sequence | est(.value));'
+holds "$O/a/scores.json" "$estimates"' . as $s | .statistics | .sequences == 16 and .no_errors == null and
+    .loss_tokens == $s.calibration.loss_tokens and (.total | ests($s.score)) and all($s.groups[]; .score as $g |
+    (.statistics | ests($g)) and .members[].statistics.share < 1.01 and all(.members[]; .score as $m |
+    .statistics | ests($m)))'
+report $? 'errors of the total, of groups and of members'
+holds "$O/a/scores.json" '[.groups[]] | sort_by(-.score) | [.[].statistics.rank] | [.[].value] == [range(1; 26)] and
+    all(.[]; .low <= .value and .value <= .high) and .[0].band == 1 and .[24].band > 3'
+report $? 'ranks, their intervals, bands'
+holds "$O/a/scores.json" 'all(.groups[]; . as $g | $g.statistics.worst == ([.members[]] | max_by(.score)).unit)'
+report $? 'the worst member of each group'
+holds "$O/a/scores.json" '(.statistics.total.nats_per_token.value /
+    ([.groups[].statistics.nats_per_token.value] | add) - 1 | fabs < 1e-12) and (.statistics |
+    .total.nats_per_sequence.value * 16 / (.total.nats_per_token.value * .loss_tokens) - 1 | fabs < 1e-12)'
+report $? 'nats add up, per sequence and per token'
+pack -n 8 -o "$T/eight.safetensors" &&
+    score --lm "$LM" --calib "$T/eight.safetensors" --dtype fp32 --cell "$P/fp8_fp8.yaml=$O/8" &&
+    pack -n 8 --batch 2 -o "$T/twos.safetensors" &&
+    score --lm "$LM" --calib "$T/twos.safetensors" --dtype fp32 --cell "$P/fp8_fp8.yaml=$O/2"
+report $? 'the same captions in batches of 8 and of 2'
+holds "$O/8/scores.json" '.score * .calibration.loss_tokens / 2 / .statistics.total.nats_per_token.value - 1
+    | fabs < 1e-6'
+report $? 'one batch: score = 2 nats per token / targets'
+jq -s -e '(.[1].score / .[0].score > 3) and
+    ([.[].statistics.total.nats_per_token.value] | .[1] / .[0] - 1 | fabs < 2e-3)' "$O/8/scores.json" "$O/2/scores.json" \
+    >"$T/stdout"
+report $? 'scores depend on the batch size, nats do not'
 holds "$O/a/scores.json" '.run | .seconds > 0 and .threads > 0 and (.started | test("^20..-..-..T..:..:..Z$"))'
 report $? 'the run'
 nulls() { jq '[.groups[].members[] | select(.input_amax == null)] | length' "$1/scores.json"; }
@@ -101,6 +129,35 @@ score -v --lm "$LM" --calib "$T/one.safetensors" --backend ref --cell "$P/int8_f
     grep -q 'backend ref, .* rows calibrated' "$T/stderr"
 report $? '--backend ref, -v'
 
+# ---- split
+score --lm "$LM" --calib "$C" --split --cell "$P/fp8_fp8.yaml=$O/s" --cell "$P/int4_fp16.yaml=$O/t" &&
+    cmp -s "$O/s/records.safetensors" "$T/first/a/records.safetensors" && same "$O/t" "$T/first/b" &&
+    untimed "$O/s/scores.json" | jq -S 'del(.split, .groups[].split, .groups[].members[].split)' >"$T/a" &&
+    untimed "$T/first/a/scores.json" >"$T/b" && cmp -s "$T/a" "$T/b"
+report $? '--split changes nothing else, and nothing of a pair that leaves activations alone'
+score --lm "$LM" --calib "$C" --cell "$P/fp8_fp16.yaml=$O/u" && jq -s -e '[.[0].groups[].split.weight] ==
+    [.[1].groups[].score] and .[0].split.weight == .[1].score' "$O/s/scores.json" "$O/u/scores.json" >"$T/stdout"
+report $? 'the part of the weights is the score of the weight-only pair'
+holds "$O/s/scores.json" 'all(., .groups[], .groups[].members[]; .score as $s | .split | .activation > 0 and
+    ((.weight + .activation + .interaction) / $s - 1 | fabs < 1e-9) and .interaction_share == .interaction / $s)'
+report $? 'parts and interaction make the score'
+"$B/manifest" --lm "$LM" -o "$T/manifest.json" "$O/s/scores.json" 2>"$T/stderr" &&
+    "$B/report-md" "$T/manifest.json" >"$T/report.md" && "$B/report-json" "$T/manifest.json" >"$T/report.json" &&
+    grep -q '^## Error Bars$' "$T/report.md" && grep -q '^## Weights and Activations$' "$T/report.md" &&
+    [ "$(grep -c '^|.* to .*|.* to .*|' "$T/report.md")" -eq 25 ]
+report $? 'a manifest and reports of it'
+jq -s -e '.[1].qsens as $r | .[0] | $r.statistics == .statistics and $r.split == .split and
+    ([.groups[] | {name, statistics, split, members}] | sort_by(.name)) ==
+    ([$r.groups[] | {name, statistics, split, members}] | sort_by(.name)) and
+    all($r.groups[]; .rank == .statistics.rank.value and (.share - .statistics.share | fabs < 1e-12))' \
+    "$O/s/scores.json" "$T/report.json" >"$T/stdout"
+report $? 'the JSON report passes everything on'
+score --lm "$LM" --calib "$T/one.safetensors" --cell "$P/fp8_fp8.yaml=$O/v" && holds "$O/v/scores.json" \
+    '.statistics.no_errors == "one sequence was scored: errors need two or more" and
+    all(.groups[].statistics; .score == {se: null, low: null, high: null} and .rank.low == null and .rank.value > 0)' &&
+    "$B/manifest" --lm "$LM" "$O/v/scores.json" | "$B/report-md" - >"$T/report.md" &&
+    grep -q 'No errors are known: one sequence was scored' "$T/report.md"
+report $? 'one sequence: no errors, and why'
 # ---- choices of GEMM algorithms: none on the CPU; on a GPU what was used stands beside the records
 echo old >"$O/a/gemm.json"
 score --lm "$LM" --calib "$C" --backend cpu --gemm-tables conf/gemm --cell "$P/fp8_fp8.yaml=$O/a" &&

@@ -36,7 +36,7 @@ for p in fp4_fp8 int8_fp16; do
     run "compose-config $p" compose-config --pair $p --calib-n 16 -o "$D/run/$p"
     set -- "$@" --cell "$D/run/$p/pair.yaml=$D/run/$p"
 done
-run "autoquant-score" autoquant-score --lm "$D/lm.json" --calib "$D/c.safetensors" "$@"
+run "autoquant-score" autoquant-score --split --lm "$D/lm.json" --calib "$D/c.safetensors" "$@"
 check lm "$D/lm.json"
 for p in fp4_fp8 int8_fp16; do
     R=$D/run/$p
@@ -99,13 +99,16 @@ broken() { # broken SCHEMA FILE SED-SCRIPT REASON
 broken scores "$D/run/fp4_fp8/scores.json" 's/"bits": 4/"bits": "4"/' "pair/bits: '4' is not of type 'integer'"
 broken scores "$D/run/fp4_fp8/scores.json" 's/"loss":/"lost":/' "'loss' is a required property"
 broken scores "$D/run/fp4_fp8/scores.json" 's/"weights_sha256": "./"weights_sha256": "x/' 'weights_sha256: .* does not match'
+broken scores "$D/run/fp4_fp8/scores.json" 's/"se": /"so": /' 'statistics/'
+broken scores "$D/run/fp4_fp8/scores.json" 's/"interaction_share": /"share": /' 'split: '
+broken manifest "$D/run/fp4_fp8/wfp4_afp8_autoquant_lm_quant_manifest.json" 's/"no_errors": null/"no_errors": 0/' 'no_errors: 0 is not of type'
 broken lm "$D/lm.json" 's/"dtype": "BF16"/"dtype": "F8"/' "dtype: 'F8' is not one of"
 broken lm "$D/lm.json" 's/"role": "q"/"rule": "q"/; s/"role": "[a-z_]*"/"rule": 1/' 'role'
 broken recipe "$D/recipe.json" 's/"satisfied": true/"satisfied": 1/' "satisfied: 1 is not of type 'boolean'"
 broken manifest "$F/fp4_fp8.json" 's/"rank": 40/"rank": 0/' 'rank: 0 is less than the minimum'
 broken manifest "$F/fp4_fp8.json" 's/lm_head.quant_recipe": {/lm_head": {/' 'layer_sensitivity: .*lm_head'
 broken manifest "$F/fp4_fp8.json" 's/"bound"/"bond"/' 'qsens/recipe: '
-broken report "$D/run/fp4_fp8/report.json" 's/"share"/"chair"/' 'qsens/groups/0: '
+broken report "$D/run/fp4_fp8/report.json" 's/"cumulative_share"/"chair"/' 'qsens/groups/0: '
 broken index "$D/index.json" 's/"version": 1/"version": 2/' 'version: 1 was expected'
 broken device "$D/device.json" 's/"gemm_flops": /&-/' 'gemm_flops: .* less than or equal to the minimum'
 broken device "$D/device.json" 's/"threads": 1/"compute_capability": "9.0"/' "'driver_cuda' is a dependency of"

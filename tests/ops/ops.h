@@ -10,27 +10,13 @@
 #include "tap.h"
 #include "mem.h"
 #include "num.h"
+#include "rng.h"
 
 /* ---- seeded numbers, the same on every machine */
 
-struct rng {
-    uint64_t state;
-};
-
-static inline uint64_t rng_bits(struct rng *r) /* splitmix64 */
-{
-    uint64_t z = r->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 static inline double rng_uniform(struct rng *r) /* in (0, 1) */
 {
     return ((double)(rng_bits(r) >> 12) + 0.5) * 0x1p-52;
-}
-static inline int rng_below(struct rng *r, int n)
-{
-    return (int)(rng_bits(r) % (uint64_t)n);
 }
 /* Mean 0, variance 1, nearly normal: the sum of four uniform numbers. Within 3.5. */
 static inline double rng_normal(struct rng *r)

@@ -61,6 +61,9 @@ fresh 'budget' 'MANIFEST REPORT REPORT' : SET=autoquant.effective_bits=6
 fresh 'budget, in a file' 'MANIFEST REPORT REPORT' \
     'sed -i "s/effective_bits:.*/effective_bits: 6/" conf/autoquant/default.yaml'
 fresh 'dtype' "$scored" : SET=autoquant.dtype=fp32
+fresh 'parts of weights and activations' "$scored" : SET=autoquant.split=true
+grep -q '^## Weights and Activations' "$cell/per-layer-sensitivity.md"
+report $? '  which the report then has'
 fresh 'padding' "PACK $scored" : SET=autoquant.padding=none
 fresh 'length' "PACK $scored" : SET=dataset.seq_len=64
 fresh 'number of captions' "PACK $scored" : CALIB_N=24

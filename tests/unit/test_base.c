@@ -11,16 +11,9 @@
 #include "mem.h"
 #include "num.h"
 #include "parallel.h"
+#include "rng.h"
 #include "sha256.c" /* both of its code paths, which are private */
 #include "tap.h"
-
-static uint64_t mix64(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
 
 /* ---- err, mem ---- */
 
@@ -193,7 +186,7 @@ static void test_repr(void)
     struct sha256 s;
     sha256_init(&s);
     for (uint64_t i = 0; i < 100000; i++) {
-        const uint64_t u = mix64(i);
+        const uint64_t u = rng_mix(i);
         double v = (double)(u >> (u & 63));
         if (i % 4 == 0)
             memcpy(&v, &u, 8);

@@ -414,6 +414,11 @@ static void test_args(void)
     is_str(args, "--granularity=default\n--dtype=bf16\n--padding=reference\n--score-size=128\n--block=8\n",
            "only what the stage reads");
     free(args);
+    free(c.value[CFG_AUTOQUANT_SPLIT]);
+    c.value[CFG_AUTOQUANT_SPLIT] = xstrdup("true");
+    args = printed(&c, "autoquant-score");
+    ok(strstr(args, "\n--block=8\n--split\n") != NULL, "a flag that is true");
+    free(args);
     args = printed(&c, "manifest");
     ok(strstr(args, "\n--overrides={\"*weight_quantizer\": {\"axis\": 0}}\n") != NULL, "the overlay for the manifest");
     free(args);
