@@ -199,8 +199,9 @@ static struct be *cuda_open(const struct be_options *o, struct err *e)
 static int64_t cuda_room(struct be *be)
 {
     size_t free_bytes = 0, total = 0;
-    if (cuda_failed(be, cudaMemGetInfo(&free_bytes, &total), "memory information"))
-        return 0;
+    const cudaError_t rc = cudaMemGetInfo(&free_bytes, &total);
+    if (rc != cudaSuccess)
+        cuda_failed(be, rc, "memory information");
     const int64_t unused = (int64_t)free_bytes - UNPLANNED;
     const int64_t left = (int64_t)be->limit - (int64_t)(CONTEXT_BYTES + be->used + STAGE_BYTES);
     return be->limit && left < unused ? left : unused;

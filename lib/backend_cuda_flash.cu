@@ -6,6 +6,7 @@
 #include "backend_cuda_mma.h"
 
 enum { ROWS = 64, STEP = 32, WARPS = 4, THREADS = 32 * WARPS, PAD = 8 };
+static constexpr float log2e = 1.44269504f;
 
 /* A tile of queries or of keys of one sequence. */
 struct tile {
@@ -128,34 +129,35 @@ template <typename F> static __device__ inline float over_quad(float x, F combin
 }
 
 /* One row's part of a tile of scores, in this lane: columns 8 j + 2 t and the next one, which are elements i, i+1 of
- * s[j]. Becomes exp(score - max); raises the running maximum, and returns the factor for what was summed before. */
-template <int n>
-static __device__ inline float soften(float (*s)[4], int i, int allowed, float scale, float *max, float *sum)
+ * s[j]. Becomes exp(score*scale - max), with the roundings of the reference's kernel; raises the running maximum and
+ * the lane's part of the sum, and returns the factor for what was summed before. */
+template <int n> static __device__ inline float soften(float (*s)[4], int i, int allowed, float scale, float *max,
+                                                       float *sum)
 {
     float top = *max;
 #pragma unroll
     for (int j = 0; j < n; j++)
 #pragma unroll
         for (int c = 0; c < 2; c++) {
-            s[j][i + c] = j * 8 + c <= allowed ? s[j][i + c] * scale * 1.44269504f : -INFINITY;
+            s[j][i + c] = j * 8 + c <= allowed ? s[j][i + c] * scale * log2e : -INFINITY;
             top = fmaxf(top, s[j][i + c]);
         }
     top = over_quad(top, [](float a, float b) { return fmaxf(a, b); });
-    const float shrink = top == -INFINITY ? 1.0f : exp2_f32(*max - top);
+    const float shrink = exp2_approximate(*max - top);
     float part = 0;
 #pragma unroll
     for (int j = 0; j < n; j++)
 #pragma unroll
         for (int c = 0; c < 2; c++) {
-            s[j][i + c] = j * 8 + c <= allowed ? exp2_f32(s[j][i + c] - top) : 0.0f;
+            s[j][i + c] = exp2_approximate(s[j][i + c] - top); /* 0 where not allowed */
             part += s[j][i + c];
         }
     *max = top;
-    *sum = *sum * shrink + over_quad(part, add_op());
+    *sum = *sum * shrink + part;
     return shrink;
 }
 
-template <int E> static __global__ void __launch_bounds__(THREADS, 2)
+template <int E> static __global__ void __launch_bounds__(THREADS, 3)
     k_forward(bf16 *o, float *lse, struct flash f, const struct tile *tiles, const int *n_tiles)
 {
     extern __shared__ __align__(16) char smem[];
@@ -183,8 +185,8 @@ template <int E> static __global__ void __launch_bounds__(THREADS, 2)
         float shrink[2];
 #pragma unroll
         for (int i = 0; i < 2; i++)
-            shrink[i] =
-                soften<ROWS / 8>(s, 2 * i, min(row + 8 * i, t.T - 1) - k0 - lane % 4 * 2, f.scale, &max[i], &sum[i]);
+            shrink[i] = soften<ROWS / 8>(s, 2 * i, min(row + 8 * i, t.T - 1) - k0 - lane % 4 * 2, f.scale, &max[i],
+                                         &sum[i]);
 #pragma unroll
         for (int j = 0; j < E / 8; j++) {
             acc[j][0] *= shrink[0], acc[j][1] *= shrink[0];
@@ -195,16 +197,17 @@ template <int E> static __global__ void __launch_bounds__(THREADS, 2)
         accumulate<E, ROWS / 8>(acc, s, vs);
         __syncthreads();
     }
+    sum[0] = over_quad(sum[0], add_op()), sum[1] = over_quad(sum[1], add_op());
     put_tile<E>(o, qs, acc, 1.0f / sum[0], 1.0f / sum[1], t, f.h.H, head, e);
     for (int i = 0; i < 2; i++)
         if (lane % 4 == 0 && row + 8 * i < t.T)
-            lse[(size_t)(t.first + row + 8 * i) * f.h.H + head] = max[i] / 1.44269504f + logf(sum[i]);
+            lse[(size_t)(t.first + row + 8 * i) * f.h.H + head] = max[i] / log2e + logf(sum[i]);
 }
 
-/* P, rounded, and dS from a score and a dP. */
-static __device__ inline void probability(float *s, float *dp, bool allowed, float lse, float delta, float scale)
+/* P, rounded, and dS from a score and a dP; lse2 = lse*log2(e). */
+static __device__ inline void probability(float *s, float *dp, bool allowed, float lse2, float delta, float scale)
 {
-    const float P = allowed ? rnd<bf16>(exp_f32(*s * scale - lse)) : 0.0f;
+    const float P = allowed ? rnd<bf16>(exp2_approximate(__fmaf_rn(*s, scale * log2e, -lse2))) : 0.0f;
     *s = P;
     *dp = allowed ? P * (*dp - delta) * scale : 0.0f;
 }
@@ -224,7 +227,7 @@ template <int E> static __global__ void __launch_bounds__(THREADS, 2)
     float acc[E / 8][4] = {}, l[2] = {0, 0}, d[2] = {0, 0};
     for (int i = 0; i < 2; i++)
         if (row + 8 * i < t.T) {
-            l[i] = lse[(size_t)(t.first + row + 8 * i) * f.h.H + head];
+            l[i] = lse[(size_t)(t.first + row + 8 * i) * f.h.H + head] * log2e;
             d[i] = delta[(size_t)(t.first + row + 8 * i) * f.h.H + head];
         }
     const auto next = [&](int k0) {
@@ -281,7 +284,8 @@ template <int E> static __global__ void __launch_bounds__(THREADS, 2)
             fetch<E, STEP>(qs + STEP * (E + PAD), f.dout, t, q0, f.h.H, head, e);
             if (i < 2 * STEP && q0 + i % STEP < t.T)
                 stats[which * 2 * STEP + i] =
-                    (i < STEP ? lse : delta)[(size_t)(t.first + q0 + i % STEP) * f.h.H + head];
+                    i < STEP ? lse[(size_t)(t.first + q0 + i) * f.h.H + head] * log2e
+                             : delta[(size_t)(t.first + q0 + i - STEP) * f.h.H + head];
         }
         copies_commit();
     };
