@@ -142,7 +142,46 @@ static inline bool aligned16(const void *p)
     return ((uintptr_t)p & 15) == 0;
 }
 
-/* ---- reductions: over the threads of a row, blockDim.x = 32 (a warp a row) or 256 (a block a row) */
+/* 8 elements as they lie in memory: BF16 takes half the registers of floats. ldv<8> and stv<8> take elements(). */
+template <typename T> struct raw8 {
+    uint4 part[sizeof(T) / 2];
+    __device__ const T *elements() const
+    {
+        return (const T *)part;
+    }
+};
+template <typename T> static __device__ inline raw8<T> ldraw(const T *p)
+{
+    raw8<T> r;
+#pragma unroll
+    for (size_t i = 0; i < sizeof(T) / 2; i++)
+        r.part[i] = ((const uint4 *)p)[i];
+    return r;
+}
+
+/* ---- a row in registers: read once, all of it on its way at the same time. Threads of a block share it, every one has
+ * at most HELD vectors of 8 elements: vector i of a thread begins at held_at(i). */
+
+enum { HELD = 8, HOLDERS = 512 };
+
+static __device__ inline int held_at(int i)
+{
+    return (int)(threadIdx.x + (unsigned)i * blockDim.x) * 8;
+}
+template <typename T> static __device__ inline void hold_row(raw8<T> *r, const T *x, int D)
+{
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        if (held_at(i) < D)
+            r[i] = ldraw(x + held_at(i));
+}
+/* Threads that hold a row of D elements, D % 8 == 0: as few as can, a multiple of 32. */
+static inline unsigned row_holders(int D)
+{
+    return (unsigned)(D / 8 + 32 * HELD - 1) / (32 * HELD) * 32;
+}
+
+/* ---- reductions: over the threads of a row, blockDim.x = 32 (a warp a row) or more (a block a row) */
 
 enum { ROW_THREADS = 256, WARP_ROWS = 8 };
 
