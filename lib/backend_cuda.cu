@@ -17,9 +17,11 @@ bool cuda_failed(struct be *be, cudaError_t rc, const char *what)
  * memory is given out; what others may take while this runs. */
 enum { CONTEXT_BYTES = 640 << 20, GRANULE = 2 << 20, UNPLANNED = 256 << 20 };
 
+/* What an allocation takes: small ones share a granule. */
 static size_t granules(size_t nb)
 {
-    return (nb + GRANULE - 1) / GRANULE * GRANULE;
+    const size_t step = nb < GRANULE / 2 ? 512 : GRANULE;
+    return (nb + step - 1) / step * step;
 }
 
 void *cuda_malloc(struct be *be, size_t nb, const char *what)
