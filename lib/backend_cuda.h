@@ -91,7 +91,24 @@ template <> __device__ inline float rnd<float>(float x)
 }
 template <> __device__ inline float rnd<bf16>(float x)
 {
-    return __bfloat162float(__float2bfloat16_rn(x));
+    const __nv_bfloat162 h = __floats2bfloat162_rn(0.0f, x); /* the upper half of an fp32: one instruction */
+    float r;
+    memcpy(&r, &h, 4);
+    return r;
+}
+
+/* As fminf and fmaxf, but NaN stays. */
+static __device__ inline float min_or_nan(float a, float b)
+{
+    float r;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+static __device__ inline float max_or_nan(float a, float b)
+{
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
 }
 
 /* V elements at once: V = 8 where addresses allow, else 1. */

@@ -134,18 +134,6 @@ void cuda_amax_cols(struct be *be, struct be_view out, struct be_view x, int N, 
 
 /* ---- fake quantization: a run of elements has one scale, from its maximum or from a given one */
 
-static __device__ inline float min_or_nan(float a, float b)
-{
-    float r;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
-static __device__ inline float max_or_nan(float a, float b)
-{
-    float r;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
 /* The division of the reference's kernel, which is not IEEE's. */
 static __device__ inline float div_full(float a, float b)
 {
@@ -368,13 +356,14 @@ template <typename T, int F> static bool fake_vectors(struct be *be, T *y, const
         k_fake_cols<T, F><<<grid, dim3(32, COL_LINES), 0, be->stream>>>(y, x, amax, N, D, round);
         return true;
     } else {
-        if (from == AMAX_FOUND && (fake_runs<T, F, 4>(be, y, x, amax, group, n, D, block, round) ||
+        if (from == AMAX_FOUND && (fake_runs<T, F, 2>(be, y, x, amax, group, n, D, block, round) ||
+                                   fake_runs<T, F, 4>(be, y, x, amax, group, n, D, block, round) ||
                                    fake_runs<T, F, 8>(be, y, x, amax, group, n, D, block, round) ||
                                    fake_runs<T, F, 16>(be, y, x, amax, group, n, D, block, round) ||
                                    fake_runs<T, F, 32>(be, y, x, amax, group, n, D, block, round)))
             return true;
         const unsigned threads = row_holders(block), rows = (unsigned)(n / (size_t)block);
-        if (threads > HOLDERS)
+        if (threads > HOLDERS || (from == AMAX_FOUND && block < 512))
             return false;
         if (from == AMAX_FOUND)
             k_fake_rows<T, F, true><<<rows, threads, 0, be->stream>>>(y, x, NULL, NULL, block, round);
