@@ -433,14 +433,22 @@ static const int mixed[] = {-14, 1, -2, 7, -31, 3, 0}, tiles[] = {63, -64, 64, -
 static const struct dims d_flat[] = {{.N = 1}, {.N = 7}, {.N = 1023}, {.N = 1024}, {.N = 1025}, {.N = 70001}, {0}};
 static const struct dims d_rows[] = {
     {.N = 1, .D = 1, .O = 1}, {.N = 9, .D = 5, .O = 4}, {.N = 130, .D = 33, .O = 77}, {0}};
+static const struct dims d_moves[] = {{.N = 1, .D = 1, .O = 1},     {.N = 9, .D = 5, .O = 4},
+                                      {.N = 130, .D = 33, .O = 77}, {.N = 40, .D = 264, .O = 9},
+                                      {.N = 9, .D = 2056, .O = 9},  {0}};
 static const struct dims d_gemm[] = {
     {.N = 1, .D = 1, .O = 1},     {.N = 1, .D = 130, .O = 33},   {.N = 17, .D = 1, .O = 5},
     {.N = 65, .D = 96, .O = 511}, {.N = 513, .D = 19, .O = 513}, {.N = 30, .D = 515, .O = 1},
     {.N = 8200, .D = 3, .O = 5},  {.N = 5, .D = 700, .O = 1030}, {0}};
-static const struct dims d_norm[] = {{.N = 1, .D = 1},   {.N = 1, .D = 128},  {.N = 6, .D = 17},
-                                     {.N = 23, .D = 31}, {.N = 70, .D = 515}, {0}};
-static const struct dims d_norm_bwd[] = {
-    {.N = 1, .D = 2}, {.N = 1, .D = 128}, {.N = 6, .D = 17}, {.N = 70, .D = 515}, {0}};
+static const struct dims d_norm[] = {{.N = 1, .D = 1},    {.N = 1, .D = 128},  {.N = 6, .D = 17},   {.N = 23, .D = 31},
+                                     {.N = 70, .D = 515}, {.N = 37, .D = 128}, {.N = 5, .D = 2568}, {0}};
+static const struct dims d_norm_bwd[] = {{.N = 1, .D = 2},
+                                         {.N = 1, .D = 128},
+                                         {.N = 6, .D = 17},
+                                         {.N = 70, .D = 515},
+                                         {.N = 37, .D = 128},
+                                         {.N = 5, .D = 2568},
+                                         {0}};
 static const struct dims d_rope[] = {
     {.N = 1, .H = 1, .E = 2}, {.N = 9, .H = 3, .E = 10}, {.N = 67, .H = 4, .E = 32}, {.N = 130, .H = 2, .E = 128}, {0}};
 static const struct dims d_attention[] = {{.H = 1, .K = 1, .E = 1, .seq = one},
@@ -457,10 +465,16 @@ static const struct dims d_attention_bwd[] = {
     {.H = 4, .K = 1, .E = 10, .seq = mixed},       {.H = 2, .K = 1, .E = 16, .seq = tiles},
     {.H = 2, .K = 1, .E = 128, .seq = two_tiles},  {.H = 1, .K = 1, .E = 1, .seq = small},
     {.H = 2, .K = 1, .E = 8, .seq = nothing_real}, {0}};
-static const struct dims d_xent[] = {{.N = 1, .D = 1},    {.N = 4, .D = 2},     {.N = 5, .D = 15},
-                                     {.N = 9, .D = 2112}, {.N = 3, .D = 33001}, {0}};
-static const struct dims d_quant[] = {{.N = 1, .D = 1},   {.N = 7, .D = 15},   {.N = 12, .D = 16},
-                                      {.N = 21, .D = 97}, {.N = 66, .D = 515}, {0}};
+static const struct dims d_xent[] = {{.N = 1, .D = 1},
+                                     {.N = 4, .D = 2},
+                                     {.N = 5, .D = 15},
+                                     {.N = 9, .D = 2112},
+                                     {.N = 3, .D = 33001},
+                                     {.N = 3, .D = 33024},
+                                     {0}};
+static const struct dims d_quant[] = {
+    {.N = 1, .D = 1},    {.N = 7, .D = 15},   {.N = 12, .D = 16},   {.N = 21, .D = 97},
+    {.N = 66, .D = 515}, {.N = 70, .D = 512}, {.N = 19, .D = 2568}, {0}};
 
 /* What rounding to bf16 allows: any element off by a step, so that a flip in a shape of one element passes (the
  * fraction of equal elements is the sharp figure); no element off by more than a few steps. */
@@ -473,8 +487,8 @@ static const struct op_case cases[] = {
     {OP(load), case_load, d_flat, EXACT},
     {OP(convert), case_convert, d_flat, EXACT},
     {OP(zero), case_zero, d_flat, EXACT},
-    {OP(gather_rows), case_gather, d_rows, EXACT},
-    {OP(scatter_rows), case_scatter, d_rows, EXACT},
+    {OP(gather_rows), case_gather, d_moves, EXACT},
+    {OP(scatter_rows), case_scatter, d_moves, EXACT},
     {OP(add), case_add, d_flat, .bound = {{0, 0, 1}, {2e-14, 6e-7, 0}}},
     {OP(linear), case_linear, d_gemm, .bound = {{STEPS, 0.9995}, {1e-12, 3e-5, 0}}},
     {OP(linear_dx), case_linear_dx, d_gemm, .bound = {{STEPS, 0.9995}, {1e-12, 3e-5, 0}}},
