@@ -1,94 +1,176 @@
-/* The CUDA backend's row-wise and elementwise ops: norms, rotary embedding, SwiGLU, residual, rows, cross-entropy. */
+/* The CUDA backend's row-wise and elementwise ops: norms, rotary embedding, SwiGLU, residual, rows. */
 #include "backend_cuda.h"
 
-/* ---- RMSNorm: a warp or a block a row; rows are read twice, the second time from cache */
+/* ---- RMSNorm. Where a row is L vectors of 8, L lanes of a warp have one each; other rows of whole vectors are held by
+ * a block of threads (L = 0); what is left is read one element at a time, a warp or a block a row (norm_any). */
 
-template <typename T, int V> static __device__ inline float row_dot(const T *x, const T *y, int D)
-{
-    float s = 0;
-    for (int j = (int)threadIdx.x * V; j < D; j += (int)blockDim.x * V) {
-        float a[V], b[V];
-        ldv<V>(x + j, a);
-        ldv<V>(y + j, b);
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            s += a[i] * b[i];
+enum { NORM_THREADS = 256 };
+
+template <int L> struct norm_row {
+    static constexpr int M = L ? 1 : HELD; /* vectors a thread */
+    size_t row;
+    int end; /* elements of the row; 0 behind the last one */
+
+    __device__ norm_row(int N, int D)
+    {
+        row = L ? (blockIdx.x * blockDim.x + threadIdx.x) / (L ? L : 1) : blockIdx.x;
+        end = row < (size_t)N ? D : 0;
     }
-    return s;
+    __device__ int at(int i) const
+    {
+        return L ? (int)threadIdx.x % (L ? L : 1) * 8 : held_at(i);
+    }
+    __device__ float sum(float v, float *shared) const
+    {
+        if constexpr (L > 0) {
+#pragma unroll
+            for (int d = L / 2; d; d /= 2)
+                v += __shfl_xor_sync(0xffffffffu, v, d);
+            return v;
+        } else
+            return reduce_row(v, shared, add_op());
+    }
+};
+
+template <typename T, typename W, int L> static __global__ void __launch_bounds__(NORM_THREADS)
+    k_rmsnorm(T *y, const T *x, const W *w, int N, int D, float eps)
+{
+    __shared__ float shared[NORM_THREADS / 32];
+    const norm_row<L> at(N, D);
+    raw8<T> rx[at.M];
+    x += at.row * D;
+    y += at.row * D;
+    float xx = 0;
+#pragma unroll
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end)
+            rx[i] = ldraw(x + at.at(i));
+#pragma unroll
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end) {
+            float a[8];
+            ldv<8>(rx[i].elements(), a);
+#pragma unroll
+            for (int k = 0; k < 8; k++)
+                xx = __fmaf_rn(a[k], a[k], xx);
+        }
+    const float r = rsqrtf(at.sum(xx, shared) / (float)D + eps);
+#pragma unroll
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end) {
+            float a[8], b[8];
+            ldv<8>(rx[i].elements(), a);
+            ldv<8>(w + at.at(i), b);
+#pragma unroll
+            for (int k = 0; k < 8; k++)
+                a[k] = b[k] * rnd<T>(a[k] * r);
+            stv<8>(y + at.at(i), a);
+        }
 }
 
-template <typename T, typename W, int V>
-static __global__ void k_rmsnorm(T *y, const T *x, const W *w, int N, int D, float eps)
+template <typename T, typename W, int L> static __global__ void __launch_bounds__(NORM_THREADS)
+    k_rmsnorm_bwd(T *dx, const T *dy, const T *x, const W *w, int N, int D, float eps)
 {
-    __shared__ float shared[ROW_THREADS / 32];
-    const int row = (int)(blockIdx.x * blockDim.y + threadIdx.y);
-    if (row >= N)
-        return;
-    x += (size_t)row * D;
-    y += (size_t)row * D;
-    const float r = rsqrtf(reduce_row(row_dot<T, V>(x, x, D), shared, add_op()) / (float)D + eps);
-    for (int j = (int)threadIdx.x * V; j < D; j += (int)blockDim.x * V) {
-        float a[V], b[V];
-        ldv<V>(x + j, a);
-        ldv<V>(w + j, b);
+    __shared__ float shared[NORM_THREADS / 32], shared2[NORM_THREADS / 32];
+    const norm_row<L> at(N, D);
+    raw8<T> rx[at.M], rdy[at.M];
+    x += at.row * D;
+    dy += at.row * D;
+    dx += at.row * D;
+    float xx = 0, gx = 0;
 #pragma unroll
-        for (int i = 0; i < V; i++)
-            a[i] = b[i] * rnd<T>(a[i] * r);
-        stv<V>(y + j, a);
-    }
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end) {
+            rx[i] = ldraw(x + at.at(i));
+            rdy[i] = ldraw(dy + at.at(i));
+        }
+#pragma unroll
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end) {
+            float a[8], b[8], c[8];
+            ldv<8>(rx[i].elements(), a);
+            ldv<8>(rdy[i].elements(), b);
+            ldv<8>(w + at.at(i), c);
+#pragma unroll
+            for (int k = 0; k < 8; k++) {
+                xx = __fmaf_rn(a[k], a[k], xx);
+                gx = __fmaf_rn(rnd<T>(b[k] * c[k]), a[k], gx);
+            }
+        }
+    const float r = rsqrtf(at.sum(xx, shared) / (float)D + eps);
+    const float f = r * r * r / (float)D * at.sum(gx, shared2);
+#pragma unroll
+    for (int i = 0; i < at.M; i++)
+        if (at.at(i) < at.end) {
+            float a[8], b[8], c[8];
+            ldv<8>(rx[i].elements(), a);
+            ldv<8>(rdy[i].elements(), b);
+            ldv<8>(w + at.at(i), c);
+#pragma unroll
+            for (int k = 0; k < 8; k++)
+                a[k] = r * rnd<T>(b[k] * c[k]) - a[k] * f;
+            stv<8>(dx + at.at(i), a);
+        }
 }
 
-template <typename T, typename W, int V>
-static __global__ void k_rmsnorm_bwd(T *dx, const T *dy, const T *x, const W *w, int N, int D, float eps)
+/* Both, one element at a time: y = RMSNorm of x, or without y the backward pass. */
+template <typename T, typename W>
+static __global__ void k_norm_any(T *y, T *dx, const T *dy, const T *x, const W *w, int N, int D, float eps)
 {
     __shared__ float shared[ROW_THREADS / 32], shared2[ROW_THREADS / 32];
-    const int row = (int)(blockIdx.x * blockDim.y + threadIdx.y);
-    if (row >= N)
+    const size_t row = blockIdx.x * blockDim.y + threadIdx.y, at = row * D;
+    if (row >= (size_t)N)
         return;
-    x += (size_t)row * D;
-    dy += (size_t)row * D;
-    dx += (size_t)row * D;
-    const float r = rsqrtf(reduce_row(row_dot<T, V>(x, x, D), shared, add_op()) / (float)D + eps);
-    float gx = 0;
-    for (int j = (int)threadIdx.x * V; j < D; j += (int)blockDim.x * V) {
-        float a[V], b[V], c[V];
-        ldv<V>(x + j, a);
-        ldv<V>(dy + j, b);
-        ldv<V>(w + j, c);
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            gx += rnd<T>(b[i] * c[i]) * a[i];
+    float xx = 0, gx = 0;
+    for (int j = (int)threadIdx.x; j < D; j += (int)blockDim.x) {
+        const float a = ld(x + at + j);
+        xx = __fmaf_rn(a, a, xx);
+        gx = y ? 0 : __fmaf_rn(rnd<T>(ld(dy + at + j) * ld(w + j)), a, gx);
     }
-    const float k = r * r * r / (float)D * reduce_row(gx, shared2, add_op());
-    for (int j = (int)threadIdx.x * V; j < D; j += (int)blockDim.x * V) {
-        float a[V], b[V], c[V];
-        ldv<V>(x + j, a);
-        ldv<V>(dy + j, b);
-        ldv<V>(w + j, c);
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            a[i] = r * rnd<T>(b[i] * c[i]) - a[i] * k;
-        stv<V>(dx + j, a);
+    const float r = rsqrtf(reduce_row(xx, shared, add_op()) / (float)D + eps);
+    const float f = r * r * r / (float)D * reduce_row(gx, shared2, add_op());
+    for (int j = (int)threadIdx.x; j < D; j += (int)blockDim.x) {
+        const float a = ld(x + at + j), b = ld(w + j);
+        if (y)
+            st(y + at + j, b * rnd<T>(a * r));
+        else
+            st(dx + at + j, r * rnd<T>(ld(dy + at + j) * b) - a * f);
     }
 }
 
-static bool by_eight(int D, const void *a, const void *b, const void *c, const void *d)
+template <typename T, typename W, int L>
+static void norm_of(struct be *be, T *y, T *dx, const T *dy, const T *x, const W *w, int N, int D, float eps)
 {
-    return D % 8 == 0 && aligned16(a) && aligned16(b) && aligned16(c) && aligned16(d);
+    constexpr int rows = L ? NORM_THREADS / (L ? L : 1) : 1;
+    const unsigned grid = (unsigned)((N + rows - 1) / rows), threads = L ? (unsigned)NORM_THREADS : row_holders(D);
+    if (y)
+        k_rmsnorm<T, W, L><<<grid, threads, 0, be->stream>>>(y, x, w, N, D, eps);
+    else
+        k_rmsnorm_bwd<T, W, L><<<grid, threads, 0, be->stream>>>(dx, dy, x, w, N, D, eps);
+}
+
+/* dy is x where there is none. */
+template <typename T, typename W>
+static void norm(struct be *be, T *y, T *dx, const T *dy, const T *x, const W *w, int N, int D, float eps)
+{
+    const bool vectors = D % 8 == 0 && aligned16(y) && aligned16(dx) && aligned16(dy) && aligned16(x) && aligned16(w);
+    if (vectors && D == 64)
+        norm_of<T, W, 8>(be, y, dx, dy, x, w, N, D, eps);
+    else if (vectors && D == 128)
+        norm_of<T, W, 16>(be, y, dx, dy, x, w, N, D, eps);
+    else if (vectors && D == 256)
+        norm_of<T, W, 32>(be, y, dx, dy, x, w, N, D, eps);
+    else if (vectors && row_holders(D) <= NORM_THREADS)
+        norm_of<T, W, 0>(be, y, dx, dy, x, w, N, D, eps);
+    else
+        k_norm_any<<<row_grid(N, D), row_block(D), 0, be->stream>>>(y, dx, dy, x, w, N, D, eps);
 }
 
 void cuda_rmsnorm(struct be *be, struct be_view y, struct be_view x, struct be_view w, int N, int D, float eps)
 {
     if (be->error.code != ERR_NONE || !N)
         return;
-    WITH_TYPE(y, T, WITH_TYPE(w, W, {
-                  T *py = ptr<T>(y), *px = ptr<T>(x);
-                  W *pw = ptr<W>(w);
-                  if (by_eight(D, py, px, pw, px))
-                      k_rmsnorm<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
-                  else
-                      k_rmsnorm<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(py, px, pw, N, D, eps);
-              }));
+    WITH_TYPE(y, T, WITH_TYPE(w, W, { norm<T, W>(be, ptr<T>(y), NULL, ptr<T>(x), ptr<T>(x), ptr<W>(w), N, D, eps); }));
     CHECK_LAUNCH(be, "rmsnorm");
 }
 
@@ -97,15 +179,8 @@ void cuda_rmsnorm_bwd(struct be *be, struct be_view dx, struct be_view dy, struc
 {
     if (be->error.code != ERR_NONE || !N)
         return;
-    WITH_TYPE(
-        dx, T, WITH_TYPE(w, W, {
-            T *pdx = ptr<T>(dx), *pdy = ptr<T>(dy), *px = ptr<T>(x);
-            W *pw = ptr<W>(w);
-            if (by_eight(D, pdx, pdy, px, pw))
-                k_rmsnorm_bwd<T, W, 8><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
-            else
-                k_rmsnorm_bwd<T, W, 1><<<row_grid(N, D), row_block(D), 0, be->stream>>>(pdx, pdy, px, pw, N, D, eps);
-        }));
+    WITH_TYPE(dx, T,
+              WITH_TYPE(w, W, { norm<T, W>(be, NULL, ptr<T>(dx), ptr<T>(dy), ptr<T>(x), ptr<W>(w), N, D, eps); }));
     CHECK_LAUNCH(be, "rmsnorm_bwd");
 }
 
@@ -241,11 +316,35 @@ template <typename T> static __global__ void k_gather(T *y, const T *x, const in
         y[to * D + j] = x[from * D + j];
 }
 
+/* The same in vectors: D elements of 16 bits, whatever they mean. */
+static __global__ void __launch_bounds__(HOLDERS)
+    k_gather_vectors(bf16 *y, const bf16 *x, const int32_t *row, int D, bool scatter)
+{
+    const size_t from = scatter ? blockIdx.x : (size_t)row[blockIdx.x],
+                 to = scatter ? (size_t)row[blockIdx.x] : blockIdx.x;
+    raw8<bf16> r[HELD];
+    hold_row(r, x + from * D, D);
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        if (held_at(i) < D)
+            *(uint4 *)(y + to * D + held_at(i)) = r[i].part[0];
+}
+
+static void move_rows(struct be *be, struct be_view y, struct be_view x, const int32_t *row, int n, int D, bool scatter)
+{
+    const int halves = D * (int)(dtype_size(y.dtype) / 2);
+    const unsigned threads = row_holders(halves);
+    if (halves % 8 == 0 && threads <= HOLDERS && aligned16(ptr<char>(y)) && aligned16(ptr<char>(x)))
+        k_gather_vectors<<<(unsigned)n, threads, 0, be->stream>>>(ptr<bf16>(y), ptr<bf16>(x), row, halves, scatter);
+    else
+        WITH_TYPE(y, T, (k_gather<<<(unsigned)n, 256, 0, be->stream>>>(ptr<T>(y), ptr<T>(x), row, D, scatter)));
+}
+
 void cuda_gather_rows(struct be *be, struct be_view y, struct be_view x, struct be_view row, int n, int D)
 {
     if (be->error.code != ERR_NONE || !n)
         return;
-    WITH_TYPE(y, T, (k_gather<<<(unsigned)n, 256, 0, be->stream>>>(ptr<T>(y), ptr<T>(x), ptr<int32_t>(row), D, false)));
+    move_rows(be, y, x, ptr<int32_t>(row), n, D, false);
     CHECK_LAUNCH(be, "gather_rows");
 }
 
@@ -254,65 +353,9 @@ void cuda_scatter_rows(struct be *be, struct be_view y, struct be_view x, struct
     if (be->error.code != ERR_NONE)
         return;
     const size_t nb = (size_t)N * (size_t)D * dtype_size(y.dtype);
-    cuda_failed(be, cudaMemsetAsync(ptr<char>(y), 0, nb, be->stream), "scatter_rows");
+    if (n < N) /* rows are distinct: N of them are all */
+        cuda_failed(be, cudaMemsetAsync(ptr<char>(y), 0, nb, be->stream), "scatter_rows");
     if (n)
-        WITH_TYPE(y, T,
-                  (k_gather<<<(unsigned)n, 256, 0, be->stream>>>(ptr<T>(y), ptr<T>(x), ptr<int32_t>(row), D, true)));
+        move_rows(be, y, x, ptr<int32_t>(row), n, D, true);
     CHECK_LAUNCH(be, "scatter_rows");
-}
-
-/* ---- cross-entropy: a block a row */
-
-enum { XENT_THREADS = 512 };
-
-template <typename T> static __global__ void k_xent(float *stat, float *loss, const T *z, const int32_t *target, int V)
-{
-    __shared__ float shared[XENT_THREADS / 32], shared2[XENT_THREADS / 32];
-    const T *row = z + (size_t)blockIdx.x * V;
-    float m = -INFINITY, s = 0;
-    for (int j = (int)threadIdx.x; j < V; j += (int)blockDim.x)
-        m = fmaxf(m, ld(row + j)); /* a NaN shows in the sum */
-    m = reduce_row(m, shared, [] __device__(float a, float b) { return fmaxf(a, b); });
-    for (int j = (int)threadIdx.x; j < V; j += (int)blockDim.x)
-        s += exp_f32(ld(row + j) - m);
-    const float log_sum = logf(reduce_row(s, shared2, add_op()));
-    if (threadIdx.x == 0) {
-        stat[2 * blockIdx.x] = m;
-        stat[2 * blockIdx.x + 1] = log_sum;
-        loss[blockIdx.x] = -rnd<T>(ld(row + target[blockIdx.x]) - m - log_sum);
-    }
-}
-
-void cuda_xent(struct be *be, struct be_view stat, struct be_view loss, struct be_view z, struct be_view target, int N,
-               int V)
-{
-    if (be->error.code != ERR_NONE || !N)
-        return;
-    WITH_TYPE(z, T,
-              (k_xent<<<(unsigned)N, XENT_THREADS, 0, be->stream>>>(ptr<float>(stat), ptr<float>(loss), ptr<T>(z),
-                                                                    ptr<int32_t>(target), V)));
-    CHECK_LAUNCH(be, "xent");
-}
-
-template <typename T> static __global__ void k_xent_bwd(T *dz, const T *z, const float *stat, const int32_t *target,
-                                                        const float *s, int V, int c0, int n)
-{
-    const int row = (int)blockIdx.y, j = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (j >= n)
-        return;
-    const float lp = rnd<T>(ld(z + (size_t)row * V + c0 + j) - stat[2 * row] - stat[2 * row + 1]), scale = s[row];
-    const float p = scale * exp_f32(lp);
-    st(dz + (size_t)row * n + j, c0 + j == target[row] ? p - scale : p);
-}
-
-void cuda_xent_bwd(struct be *be, struct be_view dz, struct be_view z, struct be_view stat, struct be_view target,
-                   struct be_view s, int N, int V, int c0, int n)
-{
-    if (be->error.code != ERR_NONE || !N)
-        return;
-    const dim3 grid((unsigned)((n + 255) / 256), (unsigned)N);
-    WITH_TYPE(dz, T,
-              (k_xent_bwd<<<grid, 256, 0, be->stream>>>(ptr<T>(dz), ptr<T>(z), ptr<float>(stat), ptr<int32_t>(target),
-                                                        ptr<float>(s), V, c0, n)));
-    CHECK_LAUNCH(be, "xent_bwd");
 }

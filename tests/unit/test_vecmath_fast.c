@@ -1,0 +1,24 @@
+/* exp_near_f32 against exp_f32, bit for bit: every float of its range, and that the range is no wider than needed. */
+#include "vecmath_fast.h"
+
+#include "tap.h"
+
+/* How many floats from 0 to `last` have another exponential, under the sign bits `sign`. */
+static uint32_t differing(float last, uint32_t sign)
+{
+    uint32_t n = 0;
+    for (uint32_t u = 0; u <= f32_bits(last); u++) {
+        const float x = f32_from_bits(u | sign);
+        n += f32_bits(exp_near_f32(x)) != f32_bits(exp_f32(x));
+    }
+    return n;
+}
+
+int main(void)
+{
+    const uint32_t up = differing(EXP_NEAR, 0), down = differing(EXP_NEAR, 0x80000000u);
+    ok(up == 0, "exp_near_f32: %u floats of 0 to 86 differ", up);
+    ok(down == 0, "exp_near_f32: %u floats of -86 to 0 differ", down);
+    ok(exp_near_f32(-88) != exp_f32(-88), "beyond its range it would differ");
+    return done();
+}
