@@ -422,10 +422,14 @@ static void cuda_load_rows(struct be *be, struct be_view dst, const void *src, e
     cuda_join(be);
 }
 
-template <typename A, typename B> static __global__ void k_convert(A *dst, const B *src, size_t n)
+template <typename A, typename B, int V> static __global__ void k_convert(A *dst, const B *src, size_t n)
 {
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
-        st(dst + i, ld(src + i));
+    const size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
+    if (i >= n)
+        return;
+    float x[V];
+    ldv<V>(src + i, x);
+    stv<V>(dst + i, x);
 }
 
 static void cuda_convert(struct be *be, struct be_view dst, struct be_view src, size_t n)
@@ -439,8 +443,14 @@ static void cuda_convert(struct be *be, struct be_view dst, struct be_view src, 
                     "convert");
         return;
     }
-    const unsigned grid = (unsigned)(n / 256 + 1 < 4096 ? n / 256 + 1 : 4096);
-    WITH_TYPE(dst, A, WITH_TYPE(src, B, (k_convert<<<grid, 256, 0, be->stream>>>(ptr<A>(dst), ptr<B>(src), n))));
+    const bool eight = n % 8 == 0 && aligned16(ptr<char>(dst)) && aligned16(ptr<char>(src));
+    const unsigned grid = (unsigned)((n / (eight ? 8 : 1) + 255) / 256);
+    WITH_TYPE(dst, A, WITH_TYPE(src, B, {
+                  if (eight)
+                      k_convert<A, B, 8><<<grid, 256, 0, be->stream>>>(ptr<A>(dst), ptr<B>(src), n);
+                  else
+                      k_convert<A, B, 1><<<grid, 256, 0, be->stream>>>(ptr<A>(dst), ptr<B>(src), n);
+              }));
     CHECK_LAUNCH(be, "convert");
 }
 
