@@ -45,7 +45,7 @@ template <typename T> static __global__ void __launch_bounds__(CHUNK_THREADS)
             ldv<8>(r[i].elements(), v);
 #pragma unroll
             for (int k = 0; k < 8; k++)
-                s += exp_near_f32(max_or_nan(v[k] - top, -EXP_NEAR));
+                s += exp_near_fused(max_or_nan(v[k] - top, -EXP_NEAR));
         }
     s = reduce_row(s, shared2, add_op());
     if (threadIdx.x == 0)
