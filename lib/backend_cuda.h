@@ -111,6 +111,21 @@ static __device__ inline float max_or_nan(float a, float b)
     return r;
 }
 
+/* 2^x within 2 ulp, as the reference's attention computes it: one instruction. */
+static __device__ inline float exp2_approximate(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+/* e^x as near: what rounding x*log2(e) loses is put back to first order. */
+static __device__ inline float exp_approximate(float x)
+{
+    const float t = x * 1.44269504f, lost = __fmaf_rn(x, 1.44269504f, -t) + x * 1.92596299e-8f;
+    const float y = exp2_approximate(t);
+    return y == 0 ? y : __fmaf_rn(y, lost * 0.693147181f, y); /* -inf loses NaN */
+}
+
 /* V elements at once: V = 8 where addresses allow, else 1. */
 template <int V> static __device__ inline void ldv(const float *p, float *x)
 {

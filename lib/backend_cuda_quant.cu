@@ -83,7 +83,7 @@ void cuda_amax_rows(struct be *be, struct be_view out, struct be_view x, struct 
 }
 
 /* A block takes 32 * V columns of COL_ROWS rows, COL_LINES of them at a time. */
-enum { COL_ROWS = 64, COL_LINES = 8 };
+enum { COL_ROWS = 96, COL_LINES = 8 };
 
 template <typename T, int V> static __global__ void k_amax_cols(int *out, const T *x, int N, int D)
 {

@@ -2,10 +2,6 @@
  */
 #include "backend_cuda.h"
 
-extern "C" {
-#include "vecmath_fast.h"
-}
-
 struct larger { /* a NaN shows in the sum */
     __device__ float operator()(float a, float b) const
     {
@@ -17,8 +13,7 @@ struct larger { /* a NaN shows in the sum */
 
 enum { CHUNK_THREADS = 256, CHUNK = CHUNK_THREADS * HELD * 8, XENT_THREADS = 512 };
 
-/* part[row][chunk] = largest logit m, sum of exp(z - m). Below e^-86 a term is as good as e^-86: the sum is 1 at least.
- */
+/* part[row][chunk] = largest logit m, sum of exp(z - m) */
 template <typename T> static __global__ void __launch_bounds__(CHUNK_THREADS)
     k_xent_chunks(float2 *part, const T *z, int V)
 {
@@ -45,7 +40,7 @@ template <typename T> static __global__ void __launch_bounds__(CHUNK_THREADS)
             ldv<8>(r[i].elements(), v);
 #pragma unroll
             for (int k = 0; k < 8; k++)
-                s += exp_near_fused(max_or_nan(v[k] - top, -EXP_NEAR));
+                s += exp_approximate(v[k] - top);
         }
     s = reduce_row(s, shared2, add_op());
     if (threadIdx.x == 0)
@@ -74,7 +69,7 @@ template <typename T> static __global__ void k_xent_rows(float *stat, float *los
         m = fmaxf(m, part[i].x);
     m = reduce_row(m, (float *)NULL, larger());
     for (int i = (int)threadIdx.x; i < chunks; i += 32)
-        s += part[i].y * exp_f32(part[i].x - m);
+        s += part[i].y * exp_approximate(part[i].x - m);
     s = reduce_row(s, (float *)NULL, add_op());
     if (threadIdx.x == 0)
         put_loss(stat, loss, z, target, row, V, m, s);
@@ -91,7 +86,7 @@ static __global__ void k_xent_any(float *stat, float *loss, const T *z, const in
         m = fmaxf(m, ld(row + j));
     m = reduce_row(m, shared, larger());
     for (int j = (int)threadIdx.x; j < V; j += (int)blockDim.x)
-        s += exp_f32(ld(row + j) - m);
+        s += exp_approximate(ld(row + j) - m);
     s = reduce_row(s, shared2, add_op());
     if (threadIdx.x == 0)
         put_loss(stat, loss, z, target, blockIdx.x, V, m, s);
@@ -124,23 +119,6 @@ void cuda_xent(struct be *be, struct be_view stat, struct be_view loss, struct b
 
 /* ---- backward: E elements a thread at once */
 
-template <int E> static __device__ inline void exp_each(float *x)
-{
-    float far = 0;
-#pragma unroll
-    for (int k = 0; k < E; k++)
-        far = max_or_nan(far, fabsf(x[k]));
-    if (far <= EXP_NEAR) {
-#pragma unroll
-        for (int k = 0; k < E; k++)
-            x[k] = exp_near_f32(x[k]);
-    } else {
-#pragma unroll
-        for (int k = 0; k < E; k++)
-            x[k] = exp_f32(x[k]);
-    }
-}
-
 enum { BWD_THREADS = 256, BWD_VECTORS = 2 };
 
 template <typename T, int E> static __global__ void __launch_bounds__(BWD_THREADS)
@@ -161,11 +139,7 @@ template <typename T, int E> static __global__ void __launch_bounds__(BWD_THREAD
             return;
 #pragma unroll
         for (int k = 0; k < E; k++)
-            v[i][k] = rnd<T>(v[i][k] - m - log_sum);
-        exp_each<E>(v[i]);
-#pragma unroll
-        for (int k = 0; k < E; k++)
-            v[i][k] *= scale;
+            v[i][k] = scale * exp_approximate(rnd<T>(v[i][k] - m - log_sum));
         if (hit - j >= 0 && hit - j < E) {
 #pragma unroll
             for (int k = 0; k < E; k++)
