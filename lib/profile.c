@@ -7,42 +7,13 @@
 #include "cli.h"
 #include "mem.h"
 
-enum op {
-    OP_MEMORY,
-    OP_LOAD,
-    OP_COPY,
-    OP_CONVERT,
-    OP_ROWS,
-    OP_ADD,
-    OP_LINEAR,
-    OP_LINEAR_DX,
-    OP_RMSNORM,
-    OP_RMSNORM_BWD,
-    OP_ROPE,
-    OP_ATTENTION,
-    OP_ATTENTION_BWD,
-    OP_SWIGLU,
-    OP_SWIGLU_BWD,
-    OP_XENT,
-    OP_XENT_BWD,
-    OP_AMAX,
-    OP_FAKEQUANT,
-    OP_SCORE,
-    OP_SEGMENTS,
-    OP_COUNT
-};
 static const char *const op_name[OP_COUNT] = {
     "allocate",  "load",    "copy",       "convert", "gather, scatter", "add",          "linear",
     "linear dx", "rmsnorm", "rmsnorm dx", "rope",    "attention",       "attention dx", "swiglu",
     "swiglu dx", "loss",    "loss dx",    "amax",    "fakequant",       "score",        "sum rows"};
-enum { PHASES = PHASE_REPLAY + REPLAY_MAX_QUANTIZERS, PENDING = 4096 };
+enum { PHASES = PROFILE_PHASES, PENDING = 4096 };
 static const char *const phase_name[PHASE_REPLAY] = {"set-up",   "forward",  "head", "recompute",
                                                      "backward", "quantize", "score"};
-
-struct entry {
-    long calls;
-    double seconds, flops, bytes;
-};
 
 /* The handle of the profiling table. */
 struct be {
@@ -50,7 +21,7 @@ struct be {
     struct be *be;
     int phase;
     struct {
-        struct entry *entry;
+        struct profile_entry *entry;
     } pending[PENDING];
     int n_pending, bank, last_mark; /* -1: none */
     double clock[4 * PENDING];      /* marks of a backend that has none of its own */
@@ -60,10 +31,10 @@ struct be {
 static struct {
     const struct be_ops *inner;
     struct be_ops table;
-    struct entry entry[PHASES][OP_COUNT];
+    struct profile_entry entry[PHASES][OP_COUNT];
     double opened, timeline, waiting, measuring; /* seconds; opened by the clock */
     struct ceiling ceiling;
-    bool measured;
+    bool counts_only, measured;
 } profile;
 
 /* ---- marks: pairs of them in two banks, so that the last one of a bank outlives the first of the next */
@@ -102,9 +73,9 @@ static void begin(struct be *p)
     set_mark(p, (p->bank * PENDING + p->n_pending) * 2);
 }
 
-static void end(struct be *p, enum op op, double flops, double bytes)
+static void end(struct be *p, enum profile_op op, double flops, double bytes)
 {
-    struct entry *e = &profile.entry[p->phase][op];
+    struct profile_entry *e = &profile.entry[p->phase][op];
     set_mark(p, (p->bank * PENDING + p->n_pending) * 2 + 1);
     e->calls++;
     e->flops += flops;
@@ -136,7 +107,8 @@ static void close_profiled(struct be *p)
     struct err e;
     drain(p);
     const double start = cli_seconds();
-    profile.measured = !ceiling_measure(&profile.ceiling, p->ops, p->be, p->ops->act_bf16 == DT_BF16, &e);
+    profile.measured =
+        !profile.counts_only && !ceiling_measure(&profile.ceiling, p->ops, p->be, p->ops->act_bf16 == DT_BF16, &e);
     profile.measuring = cli_seconds() - start;
     p->ops->close(p->be);
     free(p);
@@ -488,10 +460,22 @@ const struct be_ops *profile_ops(const struct be_ops *inner)
     return &profile.table;
 }
 
+const struct be_ops *profile_counts(const struct be_ops *inner)
+{
+    const struct be_ops *table = profile_ops(inner);
+    profile.counts_only = true;
+    return table;
+}
+
+const struct profile_entry *profile_entry(int phase, enum profile_op op)
+{
+    return &profile.entry[phase][op];
+}
+
 /* ---- the printed table */
 
 /* Seconds that an op's work takes at the measured speeds; 0 where nothing of it was counted. */
-static double ideal_seconds(enum op op, const struct entry *e)
+static double ideal_seconds(enum profile_op op, const struct profile_entry *e)
 {
     const struct ceiling *c = &profile.ceiling;
     if (op == OP_MEMORY || op == OP_COPY || !profile.measured)
@@ -501,7 +485,8 @@ static double ideal_seconds(enum op op, const struct entry *e)
     return by_bytes > by_flops ? by_bytes : by_flops;
 }
 
-static void print_line(FILE *f, const char *phase, const char *op, const struct entry *e, double ideal, double wall)
+static void print_line(FILE *f, const char *phase, const char *op, const struct profile_entry *e, double ideal,
+                       double wall)
 {
     fprintf(f, "%-30s%-16s", phase, op);
     if (e->calls)
@@ -522,7 +507,7 @@ static void print_line(FILE *f, const char *phase, const char *op, const struct 
     fputc('\n', f);
 }
 
-static void add_entry(struct entry *sum, const struct entry *e)
+static void add_entry(struct profile_entry *sum, const struct profile_entry *e)
 {
     sum->calls += e->calls;
     sum->seconds += e->seconds;
@@ -530,29 +515,29 @@ static void add_entry(struct entry *sum, const struct entry *e)
     sum->bytes += e->bytes;
 }
 
-static void print_phase(FILE *f, const char *name, const struct entry *entry, double wall)
+static void print_phase(FILE *f, const char *name, const struct profile_entry *entry, double wall)
 {
-    struct entry all = {0}, rest = {0};
+    struct profile_entry all = {0}, rest = {0};
     double ideal = 0;
     for (int op = 0; op < OP_COUNT; op++) {
         add_entry(&all, &entry[op]);
-        ideal += ideal_seconds((enum op)op, &entry[op]);
+        ideal += ideal_seconds((enum profile_op)op, &entry[op]);
     }
     if (!all.calls)
         return;
     print_line(f, name, "", &all, ideal, wall);
     for (int op = 0; op < OP_COUNT; op++)
         if (entry[op].seconds > 0.002 * wall)
-            print_line(f, "", op_name[op], &entry[op], ideal_seconds((enum op)op, &entry[op]), wall);
+            print_line(f, "", op_name[op], &entry[op], ideal_seconds((enum profile_op)op, &entry[op]), wall);
         else
             add_entry(&rest, &entry[op]);
     if (rest.seconds > 0.002 * wall)
-        print_line(f, "", "other", &(struct entry){rest.calls, rest.seconds, 0, 0}, 0, wall);
+        print_line(f, "", "other", &(struct profile_entry){rest.calls, rest.seconds, 0, 0}, 0, wall);
 }
 
 static void print_host(FILE *f, const char *name, double seconds, double wall)
 {
-    print_line(f, name, "", &(struct entry){.seconds = seconds}, 0, wall);
+    print_line(f, name, "", &(struct profile_entry){.seconds = seconds}, 0, wall);
 }
 
 void profile_print(FILE *f, double started, const struct replay_set *set)
