@@ -293,10 +293,11 @@ static int by_use(const void *a, const void *b)
     return c;
 }
 
+static const char *const source_name[] = {"table", "heuristic", "kernel"};
+
 char *gemm_used_text(const char *gpu, int64_t cublaslt, const struct gemm_table *table, struct gemm_used *used,
                      size_t n)
 {
-    static const char *const source[] = {"table", "heuristic", "kernel"};
     json_t *doc = json_object(), *products = json_array();
     if (n)
         qsort(used, n, sizeof *used, by_use);
@@ -310,7 +311,7 @@ char *gemm_used_text(const char *gpu, int64_t cublaslt, const struct gemm_table 
         for (int k = 0; k < 3; k++)
             json_array_append_new(alignment, json_integer(used[i].alignment[k]));
         json_set(o, "alignment", alignment);
-        json_set(o, "source", json_string(source[used[i].source]));
+        json_set(o, "source", json_string(source_name[used[i].source]));
         if (used[i].source == GEMM_KERNEL)
             json_set(o, "algorithm", json_null());
         else
@@ -319,4 +320,106 @@ char *gemm_used_text(const char *gpu, int64_t cublaslt, const struct gemm_table 
     }
     json_set(doc, "products", products);
     return print(doc, 1);
+}
+
+struct used_list {
+    json_t *doc;
+    const char *gpu, *table; /* of doc; table NULL: none */
+    int64_t cublaslt;
+    struct gemm_used *used;
+    size_t n;
+};
+
+static int get_used(const json_t *o, const char *where, struct gemm_used *u, struct err *e)
+{
+    json_t *alignment;
+    const char *source;
+    if (get_shape(o, where, &u->shape, e) || json_get_array(o, "alignment", where, &alignment, e) ||
+        json_get_str(o, "source", where, &source, e))
+        return -1;
+    for (size_t i = 0; i < 3; i++) {
+        const json_int_t n = json_integer_value(json_array_get(alignment, i));
+        if (json_array_size(alignment) != 3 || n < 1 || n > MAX_SIZE)
+            return err_set(e, ERR_FORMAT, "%s: 'alignment' must be three numbers of bytes", where);
+        u->alignment[i] = (int)n;
+    }
+    for (int i = GEMM_TABLE; i <= GEMM_KERNEL; i++)
+        if (!strcmp(source, source_name[i])) {
+            u->source = (enum gemm_source)i;
+            return u->source == GEMM_KERNEL ? 0 : get_algorithm(o, where, u->algorithm, e);
+        }
+    return err_set(e, ERR_FORMAT, "%s: 'source' is table, heuristic or kernel, not '%.40s'", where, source);
+}
+
+static int get_used_list(struct used_list *l, const char *text, struct err *e)
+{
+    static const char where[] = "'gemm.json'";
+    const char *format;
+    int64_t version;
+    json_t *products;
+    l->doc = json_parse(text, strlen(text), "gemm.json", e);
+    if (!l->doc || json_get_str(l->doc, "format", where, &format, e) ||
+        json_get_int(l->doc, "version", where, 1, 1, &version, e) || json_get_str(l->doc, "gpu", where, &l->gpu, e) ||
+        json_get_int(l->doc, "cublaslt", where, 1, INT64_MAX, &l->cublaslt, e) ||
+        json_get_array(l->doc, "products", where, &products, e))
+        return -1;
+    l->table = json_string_value(json_object_get(l->doc, "table"));
+    if (strcmp(format, "qsens-gemm-used") || (l->table && strlen(l->table) != 64) ||
+        json_array_size(products) > MAX_ENTRIES)
+        return err_set(e, ERR_FORMAT, "%s: is no qsens-gemm-used", where);
+    l->used = xcalloc(json_array_size(products), sizeof *l->used);
+    for (; l->n < json_array_size(products); l->n++)
+        if (get_used(json_array_get(products, l->n), where, &l->used[l->n], e))
+            return -1;
+    return 0;
+}
+
+/* Sorts, and leaves out what is there twice. */
+static int drop_equal(struct gemm_used *used, size_t *n, struct err *e)
+{
+    size_t kept = 0;
+    if (*n)
+        qsort(used, *n, sizeof *used, by_use);
+    for (size_t i = 0; i < *n; i++) {
+        if (!kept || by_use(&used[kept - 1], &used[i]))
+            used[kept++] = used[i];
+        else if (used[kept - 1].source != used[i].source ||
+                 memcmp(used[kept - 1].algorithm, used[i].algorithm, GEMM_ALGORITHM) != 0)
+            return err_set(e, ERR_FORMAT, "two algorithms were used for products with %d rows, in %d, out %d",
+                           used[i].shape.rows, used[i].shape.in, used[i].shape.out);
+    }
+    *n = kept;
+    return 0;
+}
+
+static char *merge(struct used_list *x, struct used_list *y, struct err *e)
+{
+    if (x->doc && (strcmp(x->gpu, y->gpu) || x->cublaslt != y->cublaslt || !x->table != !y->table ||
+                   (x->table && strcmp(x->table, y->table)))) {
+        err_set(e, ERR_FORMAT, "algorithms of two GPUs, libraries or tables: '%s' and '%s'", x->gpu, y->gpu);
+        return NULL;
+    }
+    struct gemm_table table = {0};
+    if (y->table)
+        memcpy(table.identity, y->table, sizeof table.identity);
+    size_t n = x->n + y->n;
+    struct gemm_used *all = xcalloc(n, sizeof *all);
+    if (x->n)
+        memcpy(all, x->used, x->n * sizeof *all);
+    if (y->n)
+        memcpy(all + x->n, y->used, y->n * sizeof *all);
+    char *text = drop_equal(all, &n, e) ? NULL : gemm_used_text(y->gpu, y->cublaslt, y->table ? &table : NULL, all, n);
+    free(all);
+    return text;
+}
+
+char *gemm_used_merge(const char *a, const char *b, struct err *e)
+{
+    struct used_list x = {0}, y = {0};
+    char *text = (a && get_used_list(&x, a, e)) || get_used_list(&y, b, e) ? NULL : merge(&x, &y, e);
+    free(x.used);
+    free(y.used);
+    json_decref(x.doc);
+    json_decref(y.doc);
+    return text;
 }

@@ -81,5 +81,8 @@ struct gemm_used {
 /* gemm.json in a new string. Sorts used[n]; table may be NULL. */
 char *gemm_used_text(const char *gpu, int64_t cublaslt, const struct gemm_table *table, struct gemm_used *used,
                      size_t n);
+/* The products of two such texts, of one run in two processes, in a new string; a may be NULL. NULL with ERR_FORMAT
+ * where one is not such a text, or where they are of different GPUs, libraries or tables, or chose differently. */
+char *gemm_used_merge(const char *a, const char *b, struct err *e) MUST_CHECK;
 
 #endif

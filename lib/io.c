@@ -159,28 +159,23 @@ int io_make_parents(const char *path, struct err *e)
     return 0;
 }
 
-/* Open and lock PATH.tmp; a writer that renamed it away between our open and our lock makes us try again. */
-static int open_locked(const char *tmp, const char *path, struct err *e)
+/* A writer that renamed or removed the file between our open and our lock makes us try again. */
+int io_open_locked(const char *file, const char *name, struct err *e)
 {
     for (int tries = 0; tries < 100; tries++) {
-        int fd = open(tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (fd < 0)
-            return err_set(e, ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+            return err_set(e, ERR_IO, "cannot write '%s': %s", name, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
             close(fd);
-            return err_set(e, ERR_IO, "another process is writing '%s'", path);
+            return err_set(e, ERR_IO, "another process is writing '%s'", name);
         }
         struct stat a, b;
-        if (!fstat(fd, &a) && !stat(tmp, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev) {
-            if (ftruncate(fd, 0) == 0)
-                return fd;
-            err_set(e, ERR_IO, "cannot write '%s': %s", path, strerror(errno));
-            close(fd);
-            return -1;
-        }
+        if (!fstat(fd, &a) && !stat(file, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+            return fd;
         close(fd);
     }
-    return err_set(e, ERR_IO, "another process keeps writing '%s'", path);
+    return err_set(e, ERR_IO, "another process keeps writing '%s'", name);
 }
 
 /* A device or a pipe is written to: a rename would put a file in its place, as root /dev/null itself. */
@@ -211,8 +206,8 @@ int io_out_open(struct io_out *o, const char *path, struct err *e)
     if (io_make_parents(path, e))
         return -1;
     char *tmp = xasprintf("%s.tmp", path);
-    int fd = open_locked(tmp, path, e);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    int fd = io_open_locked(tmp, path, e);
+    FILE *f = fd < 0 || ftruncate(fd, 0) ? NULL : fdopen(fd, "w");
     if (!f) {
         if (fd >= 0) {
             err_set(e, ERR_IO, "cannot write '%s': %s", path, strerror(errno));

@@ -4,13 +4,28 @@
  *   pass over the scored blocks, backward: per replay, sequence and unit, sum (G*(Yq-Y))^2 -> records
  * If everything fits one pass the forward sweep is run once and its layer inputs are kept; otherwise the calibration
  * sweep keeps nothing and every scoring pass runs forward again. Results are the same to the bit either way, and do not
- * depend on the number of threads. */
+ * depend on the number of threads.
+ *
+ * Every block's results depend on that block and, of scores, on all maxima; the rest are sums in block order. So a
+ * store may bring those of an earlier run, which are then not computed again, and a part of a run may do some blocks
+ * only: with the same bits. This module knows no files. */
 #ifndef SCORER_H
 #define SCORER_H
 #include "backend.h"
 #include "calib.h"
 #include "lm.h"
 #include "placement.h"
+
+struct scorer_result;
+
+/* Who keeps what a run computes. */
+struct scorer_store {
+    void *self;
+    /* Before the work, once sizes are known: fill in what is there already, and mark its blocks. */
+    int (*load)(void *self, struct scorer_result *r, struct err *e);
+    /* After every pass: more blocks are marked. */
+    int (*save)(void *self, const struct scorer_result *r, struct err *e);
+};
 
 struct scorer_options {
     bool bf16;
@@ -19,17 +34,36 @@ struct scorer_options {
     int pass_blocks;         /* blocks of a pass; 0 = all */
     size_t gpu_memory;       /* bytes of device memory to stay below; 0 = all that is free */
     const char *gemm_tables; /* as in be_options */
+    const struct scorer_store *store; /* NULL: nothing is kept */
+    bool calibrate_only;
+    /* Part i of k > 0, i < k: of n blocks i*n/k .. (i+1)*n/k - 1, either of all, to be calibrated (calibrate_only), or
+     * of the scored ones, to be scored: then the store brings all maxima. k = 0: everything. */
+    int part, parts;
+};
+
+/* Results of a block. Those of its scored sequences [first_seq, first_seq + n_seqs) are in the records, of its batches
+ * in amax. Seconds are of this block's share of a pass, in whichever process. */
+struct scorer_block {
+    int first_batch, n_batches;
+    int64_t first_seq, n_seqs; /* n_seqs 0: the block is calibrated only */
+    bool calibrated, scored;   /* these results are there */
+    double calibrate_seconds, score_seconds;
+    double loss_sum; /* of the loss rows of its scored sequences */
+    int64_t loss_rows;
 };
 
 /* Results; U = language-model units in model order (unit_index of model.h), scored sequences S, batches B. */
 struct scorer_result {
-    int n_units, n_batches, n_scored_batches;
+    int n_units, n_batches, n_scored_batches, n_replays;
     int64_t n_scored_seqs, n_scored_rows;
+    int n_blocks, n_scored_blocks; /* the scored ones come first */
+    struct scorer_block *block;
     double *record;     /* [replays, S, U] */
     float *amax;        /* [B, U] max |input| of each calibration batch */
-    float *weight_amax; /* [U] */
-    double loss;        /* mean cross-entropy of the scored loss rows */
-    double flops;       /* of all GEMMs run */
+    float *weight_amax; /* [U]; there once a block is calibrated */
+    double loss;        /* mean cross-entropy of the scored loss rows, in a complete result */
+    double seconds;     /* of all blocks */
+    double flops;       /* of all GEMMs run by this process */
     struct placement placement;
     char *gemm; /* gemm.json: which algorithms the backend chose; NULL where it has no choice */
 };
@@ -37,7 +71,17 @@ struct scorer_result {
 /* Sequences that will be scored. */
 int64_t scorer_scored_seqs(const struct calib *c, int score_size);
 
-/* ERR_NUMERIC names the group and sequence where a NaN or an infinity arises. scorer_result_free frees. */
+/* A result with its sizes and blocks, none of which is there yet. scorer_result_free frees. */
+void scorer_result_open(struct scorer_result *r, const struct lm *lm, const struct calib *c,
+                        const struct replay_set *set, const struct scorer_options *o);
+/* Are all blocks calibrated and all scored blocks scored? Then loss and seconds follow; ERR_NUMERIC where the loss is
+ * not finite. */
+bool scorer_result_complete(const struct scorer_result *r);
+int scorer_result_finish(struct scorer_result *r, struct err *e) MUST_CHECK;
+
+/* Everything, or the part that the options ask for; a result that is then complete is finished. ERR_NUMERIC names the
+ * group and sequence where a NaN or an infinity arises, ERR_CONFIG where maxima are missing. scorer_result_free frees.
+ */
 int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct lm *lm, const struct calib *c,
                const struct replay_set *set, const struct scorer_options *o, struct err *e) MUST_CHECK;
 /* Sum of a unit's record over the scored sequences, in file order. */

@@ -1,9 +1,12 @@
 #include "scores_write.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "model.h"
 #include "parallel.h"
 #include "safetensors.h"
@@ -183,4 +186,51 @@ void records_write(const struct scores_source *s, const struct pair *p, int repl
     st_writer_data(&out, r->amax, B * U * sizeof *r->amax);
     st_writer_data(&out, r->weight_amax, U * sizeof *r->weight_amax);
     st_writer_end(&out);
+}
+
+/* gemm.json; one of an earlier run on another backend goes. */
+static int write_gemm(const char *text, const char *dir, struct err *e)
+{
+    struct io_out out;
+    char *path = io_join(dir, "gemm.json");
+    int rc = 0;
+    if (!text) {
+        if (unlink(path) && errno != ENOENT)
+            rc = err_set(e, ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
+    } else if (!(rc = io_out_open(&out, path, e))) {
+        fputs(text, out.f);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    return rc;
+}
+
+int scores_cell_add(struct scores_cell *cell, struct replay_set *set, bool split, struct err *e)
+{
+    cell->split = (struct split_replays){0};
+    cell->replay = replay_add(set, &cell->pair, e);
+    return cell->replay < 0 ? -1 : split ? split_replays_add(&cell->split, set, &cell->pair, e) : 0;
+}
+
+int scores_cell_write(const struct scores_source *s, const struct scores_cell *cell, struct err *e)
+{
+    struct io_out out;
+    char *path = io_join(cell->dir, "records.safetensors");
+    int rc = write_gemm(s->result->gemm, cell->dir, e) || io_out_open(&out, path, e) ? -1 : 0;
+    if (!rc) {
+        records_write(s, &cell->pair, cell->replay, out.f);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    path = io_join(cell->dir, "scores.json"); /* last: it is what others wait for */
+    if (!rc && !(rc = io_out_open(&out, path, e))) {
+        json_t *doc = scores_document(s, &cell->pair, cell->replay);
+        scores_split_add(doc, s->result, &cell->split);
+        json_print(out.f, doc, 1);
+        fputc('\n', out.f);
+        json_decref(doc);
+        rc = io_out_commit(&out, e);
+    }
+    free(path);
+    return rc;
 }

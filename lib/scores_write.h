@@ -12,6 +12,7 @@
 #include "json.h"
 #include "pair.h"
 #include "scorer.h"
+#include "scores_split.h"
 
 struct scores_source {
     const struct lm *lm;
@@ -22,6 +23,20 @@ struct scores_source {
     double seconds;      /* of the scoring run */
     const char *started; /* when it began, ISO 8601 */
 };
+
+/* A pair that is scored: its replays, and the directory of its results. */
+struct scores_cell {
+    char *dir;
+    struct pair pair;
+    int replay;
+    struct split_replays split;
+};
+
+/* Add the replays of the cell's pair to the set; split: those of its parts too. */
+int scores_cell_add(struct scores_cell *cell, struct replay_set *set, bool split, struct err *e) MUST_CHECK;
+/* A complete result as DIR/gemm.json (or none), records.safetensors and, last, scores.json; each whole or not at all.
+ */
+int scores_cell_write(const struct scores_source *s, const struct scores_cell *cell, struct err *e) MUST_CHECK;
 
 /* scores.json of the pair whose replay has this index. The caller owns the document. */
 json_t *scores_document(const struct scores_source *s, const struct pair *pair, int replay);

@@ -1,5 +1,4 @@
 /* autoquant-score: lm.json + calib.safetensors + pairs -> per pair scores.json and records.safetensors. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,15 +10,15 @@
 #include "mem.h"
 #include "parallel.h"
 #include "profile.h"
-#include "scores_split.h"
-#include "scores_write.h"
+#include "records.h"
 
 static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
 static const char *granularity = "default", *gemm_tables;
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
 static struct cli_list cells;
 static size_t gpu_memory;
-static bool print_backend, show_profile, split;
+static const char *shard;
+static bool print_backend, show_profile, split, calibrate, resume, restart, keep_journal;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
@@ -56,6 +55,17 @@ static const struct cli_option options[] = {
      "GPU memory to stay below, e.g. 12G; 0: all that is free.\nWhat has no room is read again (weights) or "
      "kept in\nhost memory (layer inputs); results do not depend on it",
      0, 0},
+    {"resume", 0, CLI_FLAG, &resume, NULL,
+     "where a run was stopped that had other inputs, discard what\nit has done and say so, instead of refusing. What "
+     "fits is\nused in any case: a stopped run goes on",
+     0, 0},
+    {"restart", 0, CLI_FLAG, &restart, NULL, "discard what a stopped run has done", 0, 0},
+    {"keep-journal", 0, CLI_FLAG, &keep_journal, NULL, "leave DIR/records.journal when done", 0, 0},
+    {"calibrate", 0, CLI_FLAG, &calibrate, NULL, "take the maxima only, into DIR/calibration-I-of-K.journal", 0, 0},
+    {"shard", 0, CLI_STRING, &shard, "I/K",
+     "do part I of K, 1 to K: of the blocks to calibrate with\n--calibrate, else of those to score, into\n"
+     "DIR/part-I-of-K.journal; all parts of --calibrate come\nfirst, and scores-merge puts the others together",
+     0, 0},
     {"threads", 'j', CLI_INT, &threads, "N", "threads; 0: all processors. Results do not depend on it", 0, 256},
     {"profile", 0, CLI_FLAG, &show_profile, NULL,
      "print at the end where the time went: time, operations,\nbytes, part of what the device can do, by phase and op",
@@ -69,20 +79,13 @@ static const struct tool tool = {
     .usage = "--lm lm.json --calib calib.safetensors --cell PAIR.yaml=DIR [--cell ...]",
     .options = options,
     .operands = "argument",
-    .details = "lm.json comes from extract-lm, calib.safetensors from calib-pack.",
+    .details = "lm.json comes from extract-lm, calib.safetensors from calib-pack. What is done is kept in\n"
+               "DIR/records.journal, pass by pass, until scores.json is there; the next run goes on from it.",
     .example = "autoquant-score --lm tmp/lm.json --calib tmp/calib.safetensors "
                "--cell conf/quant_pair/fp8_fp16.yaml=tmp/fp8_fp16",
 };
 
-struct cell {
-    char *dir;
-    struct pair pair;
-    int replay;
-    struct split_replays split;
-    struct stat st; /* of dir */
-};
-
-static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
+static int parse_cells(struct scores_cell *cell, struct replay_set *set, struct err *e)
 {
     for (size_t i = 0; i < cells.n; i++) {
         const char *eq = strrchr(cells.item[i], '=');
@@ -94,32 +97,50 @@ static int parse_cells(struct cell *cell, struct replay_set *set, struct err *e)
         if (rc)
             return -1;
         cell[i].dir = xstrdup(eq + 1);
-        cell[i].replay = replay_add(set, &cell[i].pair, e);
-        if (cell[i].replay < 0 || (split && split_replays_add(&cell[i].split, set, &cell[i].pair, e)))
+        if (scores_cell_add(&cell[i], set, split, e))
             return -1;
     }
     return 0;
 }
 
 /* Before the work, which may take hours: every directory can be written and belongs to one cell. */
-static int check_cells(struct cell *cell, struct err *e)
+static int check_cells(const struct scores_cell *cell, struct err *e)
 {
-    for (size_t i = 0; i < cells.n; i++) {
+    struct stat *st = xcalloc(cells.n, sizeof *st); /* of the directories */
+    int rc = 0;
+    for (size_t i = 0; i < cells.n && !rc; i++) {
         struct io_out out;
         char *path = io_join(cell[i].dir, "scores.json");
-        const int rc = io_out_open(&out, path, e);
+        rc = io_out_open(&out, path, e);
         free(path);
         if (rc)
-            return -1;
+            break;
         io_out_abort(&out);
-        if (stat(cell[i].dir, &cell[i].st))
-            return err_set(e, ERR_IO, "cannot stat '%s'", cell[i].dir);
-        for (size_t k = 0; k < i; k++)
-            if (cell[k].st.st_dev == cell[i].st.st_dev && cell[k].st.st_ino == cell[i].st.st_ino)
-                return err_set(e, ERR_CONFIG,
-                               "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
-                               cell[k].pair.name, cell[i].pair.name, cell[i].dir);
+        if (stat(cell[i].dir, &st[i]))
+            rc = err_set(e, ERR_IO, "cannot stat '%s'", cell[i].dir);
+        for (size_t k = 0; k < i && !rc; k++)
+            if (st[k].st_dev == st[i].st_dev && st[k].st_ino == st[i].st_ino)
+                rc = err_set(e, ERR_CONFIG,
+                             "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
+                             cell[k].pair.name, cell[i].pair.name, cell[i].dir);
     }
+    free(st);
+    return rc;
+}
+
+/* --shard I/K and --calibrate, which alone is 1/1. */
+static int parse_shard(struct scorer_options *o, struct err *e)
+{
+    int end = 0;
+    o->calibrate_only = calibrate;
+    o->part = 1;
+    o->parts = calibrate;
+    if (shard && (sscanf(shard, "%9d/%9d%n", &o->part, &o->parts, &end) != 2 || shard[end] ||
+                  strspn(shard, "0123456789/") != strlen(shard) || o->part < 1 || o->part > o->parts))
+        return err_set(e, ERR_CONFIG, "--shard wants I/K with I from 1 to K, not '%s'", shard);
+    o->part--;
+    if (resume && restart)
+        return err_set(e, ERR_CONFIG, "--resume keeps what fits, --restart nothing: give one of them");
     return 0;
 }
 
@@ -133,47 +154,6 @@ static int check_options(const struct calib *c, struct err *e)
         return err_set(e, ERR_CONFIG, "'%s' was packed with padding '%s', not '%s': run calib-pack again", calib_path,
                        c->sentinels ? "reference" : "none", padding);
     return 0;
-}
-
-/* gemm.json; one of an earlier run on another backend goes. */
-static int write_gemm(const char *text, const char *dir, struct err *e)
-{
-    struct io_out out;
-    char *path = io_join(dir, "gemm.json");
-    int rc = 0;
-    if (!text) {
-        if (unlink(path) && errno != ENOENT)
-            rc = err_set(e, ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
-    } else if (!(rc = io_out_open(&out, path, e))) {
-        fputs(text, out.f);
-        rc = io_out_commit(&out, e);
-    }
-    free(path);
-    return rc;
-}
-
-/* Records first: scores.json is what others wait for. */
-static int write_cell(const struct scores_source *s, const struct cell *cell, struct err *e)
-{
-    struct io_out out;
-    char *path = io_join(cell->dir, "records.safetensors");
-    int rc = write_gemm(s->result->gemm, cell->dir, e) || io_out_open(&out, path, e) ? -1 : 0;
-    if (!rc) {
-        records_write(s, &cell->pair, cell->replay, out.f);
-        rc = io_out_commit(&out, e);
-    }
-    free(path);
-    path = io_join(cell->dir, "scores.json");
-    if (!rc && !(rc = io_out_open(&out, path, e))) {
-        json_t *doc = scores_document(s, &cell->pair, cell->replay);
-        scores_split_add(doc, s->result, &cell->split);
-        json_print(out.f, doc, 1);
-        fputc('\n', out.f);
-        json_decref(doc);
-        rc = io_out_commit(&out, e);
-    }
-    free(path);
-    return rc;
 }
 
 /* Before the work: can the backend be used, and where it was not asked for by name, which one is it and why. */
@@ -195,41 +175,64 @@ static int check_backend(const struct be_ops *ops, struct err *e)
     return 0;
 }
 
-static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, struct cell *cell,
-                 const struct replay_set *set, struct err *e)
+/* Score, and write what is complete. */
+static int score_cells(const struct be_ops *ops, const struct replay_set *set, const struct records_run *run,
+                       const struct scores_cell *cell, struct err *e)
 {
-    if (gpu_memory && !ops->room)
-        return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
-    if (check_options(c, e) || check_backend(ops, e) || check_cells(cell, e))
-        return -1;
-    const struct scorer_options o = {.bf16 = !strcmp(dtype, "bf16"),
-                                     .score_size = (int)score_size,
-                                     .block_batches = (int)block_batches,
-                                     .pass_blocks = (int)pass_blocks,
-                                     .gpu_memory = gpu_memory,
-                                     .gemm_tables = gemm_tables};
-    const struct be_options opening = {.gemm_tables = gemm_tables};
-    char *identity = be_identity(ops, &opening, e);
-    if (!identity)
-        return -1;
-    cli_verbose("%s", identity);
-    free(identity);
     struct scorer_result r;
     char started[32];
     const time_t now = time(NULL);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
     const double begin = cli_seconds();
-    if (scorer_run(&r, ops, lm, c, set, &o, e))
+    if (scorer_run(&r, ops, run->lm, run->calib, set, run->options, e))
         return -1;
-    const struct scores_source s = {lm, c, &o, &r, ops->name, granularity, cli_seconds() - begin, started};
+    const double seconds = cli_seconds() - begin;
     cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
                 "%.1f GFLOP/s; %.0f MB of buffers",
-                ops->name, parallel_threads(), (long long)c->n_rows, (long long)r.n_scored_rows, set->n, s.seconds,
-                r.flops * 1e-12, r.flops / s.seconds * 1e-9, (double)r.placement.bytes / 1e6);
+                ops->name, parallel_threads(), (long long)run->calib->n_rows, (long long)r.n_scored_rows, set->n,
+                seconds, r.flops * 1e-12, r.flops / seconds * 1e-9, (double)r.placement.bytes / 1e6);
+    const struct scores_source s = {run->lm, run->calib, run->options, &r, ops->name, granularity, r.seconds, started};
     int rc = 0;
-    for (size_t i = 0; i < cells.n && !rc; i++)
-        rc = write_cell(&s, &cell[i], e);
+    for (size_t i = 0; i < cells.n && !rc && !run->options->parts; i++)
+        rc = scores_cell_write(&s, &cell[i], e);
     scorer_result_free(&r);
+    return rc;
+}
+
+static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, const struct scores_cell *cell,
+                 const struct replay_set *set, struct err *e)
+{
+    if (gpu_memory && !ops->room)
+        return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
+    struct records records;
+    struct scorer_options o = {.bf16 = !strcmp(dtype, "bf16"),
+                               .score_size = (int)score_size,
+                               .block_batches = (int)block_batches,
+                               .pass_blocks = (int)pass_blocks,
+                               .gpu_memory = gpu_memory,
+                               .gemm_tables = gemm_tables,
+                               .store = &records.store};
+    if (check_options(c, e) || parse_shard(&o, e) || check_backend(ops, e) || check_cells(cell, e))
+        return -1;
+    const struct be_options opening = {.gemm_tables = gemm_tables};
+    char *identity = be_identity(ops, &opening, e);
+    if (!identity)
+        return -1;
+    cli_verbose("%s", identity);
+    const struct records_run run = {lm, c, &o, ops->name, identity};
+    int rc = records_open(&records, &run, cell, cells.n,
+                          restart  ? RECORDS_RESTART
+                          : resume ? RECORDS_RESUME
+                                   : RECORDS_REFUSE,
+                          e);
+    if (!rc) {
+        records.store.self = &records;
+        rc = score_cells(ops, set, &run, cell, e);
+        if (!rc && !o.parts && !keep_journal)
+            rc = records_remove(&records, e);
+        records_close(&records);
+    }
+    free(identity);
     return rc;
 }
 
@@ -270,7 +273,7 @@ static int run(const char *const *operand, int n, struct err *e)
     if (!lm_path || !calib_path || !cells.n)
         return err_set(e, ERR_CONFIG, "--lm, --calib and at least one --cell are needed; see autoquant-score --help");
     parallel_init((int)threads);
-    struct cell *cell = xcalloc(cells.n, sizeof *cell);
+    struct scores_cell *cell = xcalloc(cells.n, sizeof *cell);
     struct replay_set set = {0};
     struct lm lm = {0};
     struct calib c = {0};

@@ -167,7 +167,7 @@ score --print-backend --backend cpu --gemm-tables conf/gemm && [ "$(cat "$T/stdo
 report $? '--print-backend: cpu'
 mkdir -p "$O/dir/gemm.json"
 score --lm "$LM" --calib "$C" --backend cpu --cell "$P/fp8_fp8.yaml=$O/dir"
-[ $? -eq 1 ] && grep -q "cannot remove '$O/dir/gemm.json'" "$T/stderr" && [ "$(ls "$O/dir")" = gemm.json ]
+[ $? -eq 1 ] && grep -q "cannot remove '$O/dir/gemm.json'" "$T/stderr" && [ "$(cd "$O/dir" && echo *)" = 'gemm.json records.journal' ]
 report $? 'a gemm.json that cannot be removed'
 "$B/autoquant-score" --print-backend >"$T/backend" 2>"$T/stderr"
 if grep -q '^cuda .*, cuBLASLt [0-9]*, table none$' "$T/backend"; then
@@ -293,13 +293,26 @@ done
 full() { # BLOCKS
     (trap '' XFSZ && ulimit -f "$1" && score $good --cell "$P/fp8_fp8.yaml=$O/z")
 }
-full 4
-[ $? -eq 1 ] && grep -q "cannot write '$O/z/records.safetensors': File too large" "$T/stderr" && [ -z "$(ls "$O/z")" ]
+full 1
+[ $? -eq 1 ] && grep -q "cannot write '$O/z/records.journal': File too large" "$T/stderr" && [ -z "$(ls "$O/z")" ]
 report $? 'a full disk leaves nothing'
+full 4
+[ $? -eq 1 ] && grep -q "cannot write '$O/z/records.journal': File too large" "$T/stderr" &&
+    score -v $good --cell "$P/fp8_fp8.yaml=$O/z" && grep -q '1 of 1 blocks are calibrated, 0 of 1 scored already' "$T/stderr" &&
+    same "$O/z" "$T/first/a" && [ ! -e "$O/z/records.journal" ] && rm -r "$O/z"
+report $? 'or what fitted, from which the next run goes on'
+mkdir -p "$O/z/records.safetensors/x"
+score $good --cell "$P/fp8_fp8.yaml=$O/z"
+[ $? -eq 1 ] && grep -q "cannot write '$O/z/records.safetensors'" "$T/stderr" &&
+    [ "$(cd "$O/z" && echo *)" = 'records.journal records.safetensors' ] && rm -r "$O/z"
+report $? 'records.safetensors is a directory'
 full 17
 [ $? -eq 1 ] && grep -q "cannot write '$O/z/scores.json': File too large" "$T/stderr" && [ ! -e "$O/z/scores.json" ] &&
-    [ "$(ls "$O/z")" = records.safetensors ]
+    [ "$(cd "$O/z" && echo *)" = 'records.journal records.safetensors' ]
 report $? 'a disk full after the records leaves no scores.json'
+score -v $good --cell "$P/fp8_fp8.yaml=$O/z" && grep -q '1 of 1 blocks are calibrated, 1 of 1 scored already' "$T/stderr" &&
+    grep -q ' 0 TFLOP of GEMM' "$T/stderr" && same "$O/z" "$T/first/a" && [ ! -e "$O/z/records.journal" ]
+report $? 'once there is room it writes them, and computes nothing'
 mkdir -p "$O/w/scores.json/x"
 score $good --cell "$P/fp8_fp8.yaml=$O/w"
 [ $? -eq 1 ] && grep -q "cannot write '$O/w/scores.json'" "$T/stderr" && [ ! -e "$O/w/scores.json.tmp" ]
@@ -316,7 +329,7 @@ killed() { # SIGNAL STATUS DIR
     wait $pid
     [ $? -eq "$2" ]
 }
-killed KILL 137 "$O/k" 2>/dev/null && [ -z "$(ls "$O/k")" ]
+killed KILL 137 "$O/k" 2>/dev/null && [ "$(ls "$O/k")" = records.journal ]
 report $? 'SIGKILL leaves no scores.json'
 killed TERM 143 "$O/a" 2>/dev/null && same "$O/a" "$T/first/a" && [ "$(echo "$O"/a/*tmp)" = "$O/a/*tmp" ]
 report $? 'SIGTERM leaves earlier results as they were'

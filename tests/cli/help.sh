@@ -28,6 +28,11 @@ mkdir "$tmp/tree" "$tmp/tree/tmp" && cd "$tmp/tree" || exit 1
 ln -s "$top/conf" "$top/models" "$top/tests" .
 "$build/extract-lm" -o tmp/lm.json models/tiny_qwen3_vl || exit 1
 "$build/calib-pack" --model models/tiny_qwen3_vl -n 8 -o tmp/calib.safetensors conf/dataset/sample_captions.txt || exit 1
+for part in '--calibrate' '--shard 1/2' '--shard 2/2'; do
+    # shellcheck disable=SC2086 # words
+    "$build/autoquant-score" --backend cpu --lm tmp/lm.json --calib tmp/calib.safetensors \
+        --cell conf/quant_pair/fp8_fp16.yaml=tmp $part || exit 1
+done
 PATH=$build:$PATH
 
 for source in "$top"/stages/*.c; do

@@ -214,6 +214,31 @@ static void test_used(void)
     char *again = gemm_used_text("NVIDIA H100 80GB HBM3", 130100, &t, used, 3);
     is_str(again, text, "the order in which shapes came by does not show");
     free(again);
+    char *two = gemm_used_text("NVIDIA H100 80GB HBM3", 130100, &t, used, 2);
+    char *one = gemm_used_text("NVIDIA H100 80GB HBM3", 130100, &t, used + 1, 2);
+    again = gemm_used_merge(two, one, &e);
+    is_str(again, text, "two processes of a run together");
+    free(again);
+    again = gemm_used_merge(NULL, text, &e);
+    is_str(again, text, "one alone");
+    free(again);
+    for (struct gemm_used *u = used; u < used + 3; u++)
+        u->algorithm[5] ^= u->source != GEMM_KERNEL;
+    char *other = gemm_used_text("NVIDIA H100 80GB HBM3", 130100, &t, used, 3);
+    ok(!gemm_used_merge(text, other, &e) && strstr(e.msg, "two algorithms were used for products with 700 rows"), "%s",
+       e.msg);
+    free(other);
+    other = gemm_used_text("NVIDIA H100 80GB HBM3", 130101, &t, used, 3);
+    ok(!gemm_used_merge(text, other, &e) && strstr(e.msg, "two GPUs, libraries or tables"), "%s", e.msg);
+    free(other);
+    other = gemm_used_text("NVIDIA H100 80GB HBM3", 130100, NULL, used, 3);
+    ok(!gemm_used_merge(other, text, &e) && strstr(e.msg, "two GPUs, libraries or tables"), "a table: %s", e.msg);
+    free(other);
+    static const char *const bad[] = {"", "{", "[]", "{\"format\": \"qsens-gemm\"}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ok(!gemm_used_merge(text, bad[i], &e) && e.code == ERR_FORMAT, "refused: %s", e.msg);
+    free(one);
+    free(two);
     free(text);
     gemm_table_free(&t);
     text = gemm_used_text("G", 7, NULL, NULL, 0);

@@ -1,0 +1,83 @@
+#include <math.h>
+#include <stdlib.h>
+
+#include "block.h"
+#include "mem.h"
+#include "model.h"
+#include "scorer.h"
+
+int64_t scorer_scored_seqs(const struct calib *c, int score_size)
+{
+    int64_t batches = score_size / c->batch_size;
+    batches = batches < 1 ? 1 : batches > c->n_batches ? c->n_batches : batches;
+    return batches * c->batch_size < c->n_seqs ? batches * c->batch_size : c->n_seqs;
+}
+
+void scorer_result_open(struct scorer_result *r, const struct lm *lm, const struct calib *c,
+                        const struct replay_set *set, const struct scorer_options *o)
+{
+    int *first_batch;
+    *r = (struct scorer_result){.n_units = UNITS_PER_LAYER * lm->config.n_layers + 1,
+                                .n_batches = (int)c->n_batches,
+                                .n_replays = set->n,
+                                .n_scored_seqs = scorer_scored_seqs(c, o->score_size)};
+    const size_t U = (size_t)r->n_units;
+    r->n_scored_rows = c->offset[r->n_scored_seqs];
+    r->n_scored_batches = (int)((r->n_scored_seqs + c->batch_size - 1) / c->batch_size);
+    r->record = xcalloc((size_t)set->n * (size_t)r->n_scored_seqs * U, sizeof *r->record);
+    r->amax = xcalloc((size_t)r->n_batches * U, sizeof *r->amax);
+    r->weight_amax = xcalloc(U, sizeof *r->weight_amax);
+    r->n_blocks = block_cut(c, o->block_batches, &first_batch);
+    r->block = xcalloc((size_t)r->n_blocks, sizeof *r->block);
+    for (int i = 0; i < r->n_blocks; i++) {
+        struct scorer_block *b = &r->block[i];
+        const int64_t end = (int64_t)first_batch[i + 1] * c->batch_size;
+        b->first_batch = first_batch[i];
+        b->n_batches = first_batch[i + 1] - first_batch[i];
+        b->first_seq = (int64_t)first_batch[i] * c->batch_size;
+        if (b->first_seq < r->n_scored_seqs)
+            b->n_seqs = (end < r->n_scored_seqs ? end : r->n_scored_seqs) - b->first_seq;
+        r->n_scored_blocks += b->n_seqs > 0;
+    }
+    free(first_batch);
+}
+
+bool scorer_result_complete(const struct scorer_result *r)
+{
+    for (int i = 0; i < r->n_blocks; i++)
+        if (!r->block[i].calibrated || (i < r->n_scored_blocks && !r->block[i].scored))
+            return false;
+    return true;
+}
+
+int scorer_result_finish(struct scorer_result *r, struct err *e)
+{
+    double sum = 0;
+    int64_t rows = 0;
+    r->seconds = 0;
+    for (int i = 0; i < r->n_blocks; i++) {
+        sum += r->block[i].loss_sum;
+        rows += r->block[i].loss_rows;
+        r->seconds += r->block[i].calibrate_seconds + r->block[i].score_seconds;
+    }
+    r->loss = rows ? sum / (double)rows : 0;
+    return isfinite(r->loss) ? 0 : err_set(e, ERR_NUMERIC, "the cross-entropy is not finite");
+}
+
+double scorer_unit_score(const struct scorer_result *r, int replay, int unit)
+{
+    double sum = 0;
+    for (int64_t s = 0; s < r->n_scored_seqs; s++)
+        sum += r->record[((int64_t)replay * r->n_scored_seqs + s) * r->n_units + unit];
+    return sum;
+}
+
+void scorer_result_free(struct scorer_result *r)
+{
+    free(r->block);
+    free(r->record);
+    free(r->amax);
+    free(r->weight_amax);
+    free(r->gemm);
+    *r = (struct scorer_result){0};
+}
