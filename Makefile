@@ -60,8 +60,12 @@ all: $(BINS)
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@printf '  %-9s %s\n' $1 '$2')
 
+# A job of slurm.mk takes what it finds, programs and configuration, as it is.
+FROZEN := $(filter slurm-group slurm-reports,$(MAKECMDGOALS))
+
 # stamp,FILE,TEXT: while the Makefile is read, rewrite FILE only if TEXT changed (keeps -n and -q exact)
-stamp = $(shell mkdir -p $(dir $1))$(if $(subst x$(strip $(file <$1))x,,x$(strip $2)x),$(file >$1,$(strip $2)))
+stamp = $(if $(FROZEN),,$(shell mkdir -p $(dir $1))$(if $(subst x$(strip $(file <$1))x,,x$(strip $2)x),$(file \
+  >$1,$(strip $2))))
 # (without the directory, so that a tree may be moved or copied with what it has built)
 $(call stamp,$B/cc.flags,$(CC) $(CPPFLAGS) $(subst $(CURDIR),,$(CFLAGS)))
 $(call stamp,$B/ld.flags,$(CC) $(subst $(CURDIR),,$(CFLAGS)) $(LDFLAGS) $(LDLIBS))
@@ -101,9 +105,11 @@ $(BINS): $B/%: $B/stages/%.c.o $B/libqsens.a $B/ld.flags $B/commit
 	  rm $@.commit
 	@mv $@.new $@
 # NAME.id changes only when generated code does: a comment or a commit never reruns a stage
+ifeq ($(FROZEN),)
 $(BINS:%=%.id): %.id: %
 	+@objcopy -S -R .note.gnu.build-id -R qsens_commit $< $@.o && sha256sum <$@.o >$@.new && rm $@.o && \
 	  { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
+endif
 
 # ---- tests
 TEST_CC = $(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP

@@ -32,10 +32,13 @@ BITS        ?= 8
 THREADS     ?= 0
 GPU_MEMORY  ?=
 FROM        ?=
+SLURM       ?=
 
 .PHONY: sensitivity sweep three-phase recipe report publish import config config-help where deps doctor help
 asked     := $(or $(MAKECMDGOALS),all)
-grid_asked := $(filter sensitivity sweep three-phase recipe publish tmp/run/%,$(asked))
+# those of slurm.mk submit a sweep and are run by its jobs
+sweeps     := sweep slurm-sweep slurm-group slurm-reports
+grid_asked := $(filter sensitivity three-phase recipe publish tmp/run/% $(sweeps),$(asked))
 
 # A variable's text as one word of the shell. What a makefile sets (config.mak) is expanded; what a user types is taken
 # as it is, so that a path may hold a $.
@@ -52,7 +55,7 @@ define newline
 
 
 endef
-one_line := $(foreach v,$(plain) MODEL DATASET SET FROM LAUNCH,$(if $(findstring $(newline),$(value $v)),$v))
+one_line := $(foreach v,$(plain) MODEL DATASET SET FROM LAUNCH SLURM,$(if $(findstring $(newline),$(value $v)),$v))
 misuse := $(or $(addsuffix $() must be one line of text,$(firstword $(one_line))),$(shell export LC_ALL=C; \
   $(foreach v,$(plain),case $(call quoted,$v) in \
     (-*|*[!A-Za-z0-9._/+$(if $(filter $v,$(lists)),\ )-]*) \
@@ -75,8 +78,8 @@ M_VARS  := $(call named,MODEL)
 D_VARS  := $(call named,DATASET)
 $(foreach v,$(M_VARS) $(D_VARS),$(eval slug.$v := $(call slug,$v)))
 typed    = $(if $(filter command,$(firstword $(origin $1))),$($1),$2)
-whole   := $(filter sweep three-phase,$(asked))
-PAIRS_NOW := $(sort $(if $(filter sweep,$(asked)),$(PAIRS)) $(if $(filter three-phase,$(asked)),int8_int8) \
+whole   := $(filter three-phase $(sweeps),$(asked))
+PAIRS_NOW := $(sort $(if $(filter $(sweeps),$(asked)),$(PAIRS)) $(if $(filter three-phase,$(asked)),int8_int8) \
   $(if $(filter recipe,$(asked)),$(MENU)) $(if $(filter sensitivity where config tmp/run/%,$(asked)),$(PAIR)) \
   $(if $(whole),,$(if $(filter publish,$(asked)),$(call typed,PAIRS,$(PAIR)))))
 NS_NOW    := $(sort $(if $(whole),$(CALIB_NS),$(if $(filter publish,$(asked)),$(call typed,CALIB_NS,$(CALIB_N)))) \
@@ -91,6 +94,8 @@ all_data   = $(foreach m,$(M_VARS),$(foreach d,$(D_VARS),$(foreach n,$(NS_NOW),$
 # cells_of,DATA DIRECTORY,GRANULARITY
 cells_of   = $(foreach p,$(PAIRS_NOW),$1/$(call name_of,$p)/$2)
 GROUPS    := $(foreach d,$(all_data),$(foreach g,$(GRANS_NOW),$d@$(call name_of,$g)))
+# a job of an array scores the group of its number
+GROUPS    := $(if $(filter slurm-group,$(asked)),$(word $(or $(SLURM_ARRAY_TASK_ID),1),$(GROUPS)),$(GROUPS))
 CELLS     := $(foreach g,$(GROUPS),$(call cells_of,$(word 1,$(subst @, ,$g)),$(word 2,$(subst @, ,$g))))
 DATA_DIR  := $(call data_dir,$(firstword $(M_VARS)),$(firstword $(D_VARS)),$(CALIB_N))
 GRAN      := $(call name_of,$(GRANULARITY))
@@ -105,11 +110,14 @@ endif
 # Reading a pipeline only makes sense when one of its goals is asked for.
 ifneq ($(grid_asked),)
 # One make at a time: two with different settings would take each other's. The lock is a process, so that a killed make
-# leaves none behind.
+# leaves none behind; jobs that were submitted hold one too.
+ifeq ($(FROZEN),)
 busy := $(shell mkdir -p tmp/run && { flock 9; p=$$(cat tmp/run/.make); \
   if [ "$$p" != $$PPID ] && [ "/proc/$$p/cwd" -ef . ] && cmp -s "/proc/$$p/comm" /proc/$$PPID/comm; then echo "$$p"; \
   else echo $$PPID >tmp/run/.make; fi; } 2>/dev/null 9>>tmp/run/.make)
 $(if $(busy),$(error another make is at work in this tree (process $(busy)): wait for it or stop it))
+endif
+include slurm.mk
 $(if $(filter $(words $(sort $(CELLS))),$(words $(CELLS))),,$(error two pairs of the same name, \
   or two granularities, in: $(PAIRS_NOW), $(GRANS_NOW)))
 $(if $(and $(filter publish,$(asked)),$(word 2,$(D_VARS))),$(error publish takes one dataset: what it writes is \
@@ -117,13 +125,20 @@ $(if $(and $(filter publish,$(asked)),$(word 2,$(D_VARS))),$(error publish takes
 
 # the cells, one a line, for what takes many: a command line is bounded
 lines_of = $(subst $() ,$(newline),$(strip $1))
-$(file >tmp/run/.cells,$(call lines_of,$(CELLS)))
+$(if $(filter slurm-group,$(asked)),,$(file >tmp/run/.cells,$(call lines_of,$(CELLS))))
 replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 # -n in a tree where this is not built yet
 needs   = [ -e $1 ] || exit 0;
 same    = cmp -s $1 $2 || { cp $1 $2.new && mv $2.new $2; }
 # of GPUs; what applies here is part of the backend's line, so that scores follow a table that changes
 GEMM_ARGS := --gemm-tables conf/gemm
+# a GPU is known where it is: there, it is asked
+backend_launch := $(if $(and $(filter 1,$(CUDA)),$(filter auto cuda,$(BACKEND))),$(LAUNCH))
+print_backend  := $(backend_launch) $B/autoquant-score --print-backend --backend $(BACKEND) $(GEMM_ARGS) \
+  --threads $(THREADS)
+# the line $b into the cell $c
+put_backend = { read -r was <$$c/config/backend; } 2>/dev/null || was=; \
+  [ "$$b" = "$$was" ] || echo "$$b" >$$c/config/backend
 
 # ---- configuration of all cells, composed anew by every make; a file is touched only where its bytes change
 CONFIGS := $(foreach f,composed-config.yaml pair.yaml args/autoquant-score args/manifest backend,$(CELLS:%=%/config/$f))
@@ -135,15 +150,16 @@ compose_args = --model=$(call given,$1)$(newline)--dataset=$(call given,$2)$(new
 compose_file = tmp/run/.compose-$(slug.$1)-$(slug.$2)
 compose = $(file >$(compose_file),$(call compose_args,$1,$2))$B/compose-config @$(compose_file);
 .PRECIOUS: $(CONFIGS) $(SHARED)
+ifeq ($(FROZEN),)
 $(CONFIGS) $(SHARED) &: FORCE | $B/compose-config $B/autoquant-score
 	+@$(call needs,$B/compose-config)$(call needs,$B/autoquant-score)set -e; \
-	b=$$($B/autoquant-score --print-backend --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS)); \
+	$(if $(elsewhere),,b=$$($(print_backend));) \
 	$(foreach m,$(M_VARS),$(foreach d,$(D_VARS),$(call compose,$m,$d))) \
-	while read -r c; do { read -r was <$$c/config/backend; } 2>/dev/null || was=; \
-	  [ "$$b" = "$$was" ] || echo "$$b" >$$c/config/backend; done <tmp/run/.cells; \
+	$(if $(elsewhere),,while read -r c; do $(put_backend); done <tmp/run/.cells;) \
 	$(foreach m,$(M_VARS),a=$(call data_dir,$m,$(firstword $(D_VARS)),$(firstword $(NS_NOW)))/$(first_cell)/config/args; \
 	  $(call same,$$a/extract-lm,tmp/run/$(slug.$m)/extract-lm.args);) \
 	$(foreach d,$(all_data),$(call same,$d/$(first_cell)/config/args/calib-pack,$d/calib-pack.args);)
+endif
 first_cell = $(call name_of,$(firstword $(PAIRS_NOW)))/$(call name_of,$(firstword $(GRANS_NOW)))
 
 # ---- a model: size and times of its files decide whether extract-lm looks again, its hashes what follows
@@ -157,7 +173,7 @@ $1/lm.json: $1/extract-lm.args $1/files.id $B/extract-lm.id
 $1/lm.id: $1/lm.json
 	+@$$(call needs,$$<)jq -S 'del(.files)' $$< >$$@.new && { $$(replace); }
 endef
-$(foreach d,$(MODEL_DIRS),$(eval $(call model_rules,$d)))
+$(if $(FROZEN),,$(foreach d,$(MODEL_DIRS),$(eval $(call model_rules,$d))))
 
 # ---- captions: packed again when captions or tokenizer change, scored again when the tokens do
 define data_rules
@@ -172,7 +188,7 @@ $1/calib.id: $1/calib.safetensors
 	+@$$(call needs,$$<)head -c 65536 $$< | grep -a -o '"\(tokens_sha256\|seq_len\)":"[0-9a-f]*"' >$$@.new && \
 	{ $$(replace); }
 endef
-$(foreach d,$(all_data),$(eval $(call data_rules,$d)))
+$(if $(FROZEN),,$(foreach d,$(all_data),$(eval $(call data_rules,$d))))
 
 # ---- scores: all stale cells that share model, captions and granularity in one process and one pass over the model.
 # They are the one costly result, so times do not count: scores.key holds the hashes of what they were made from and of
@@ -237,7 +253,7 @@ $(INDEX).args: FORCE | $(SHARED)
 $(INDEX).md $(INDEX).json &: $(INDEX).args $(foreach c,$(CELLS),$(call manifest,$c)) $B/report-index.id
 	$(call say,INDEX,$(INDEX).md)
 	$Q$B/report-index -o $(INDEX).md --json $(INDEX).json @$<
-sweep three-phase: $(REPORTS) $(INDEX).md $(INDEX).json
+sweep three-phase slurm-reports: $(REPORTS) $(INDEX).md $(INDEX).json
 	$(call results,$(INDEX).md)
 publish: $(REPORTS) $B/publish-run
 	$Q$B/publish-run --root models @tmp/run/.cells
@@ -286,7 +302,8 @@ doctor:
 help:
 	@printf '%s\n' 'make [deps] sensitivity   score one pair, write manifest and reports' \
 	  'make sweep                PAIRS x CALIB_NS (x GRANULARITIES, DATASETS, MODELS): reports and an index' \
-	  'make three-phase          int8_int8 with 16, 128 and 512 captions' \
+	  'make slurm-sweep          the same as jobs of Slurm; SLURM="--partition=gpu --gpus=1" are options of sbatch' \
+  'make three-phase          int8_int8 with 16, 128 and 512 captions' \
 	  'make recipe MENU="a b"    best mix of these pairs and NONE under BITS bits' \
 	  'make report               reports again from all manifests; never scores' \
 	  'make publish              artifacts of PAIR (or PAIRS=, CALIB_NS= as given) into models/' \
@@ -312,6 +329,7 @@ help:
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: make config-help' \
 	  '  GPU_MEMORY=$(GPU_MEMORY)   of the GPU to stay below, e.g. 12G; empty: all that is free' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   FROM='$(call quoted,FROM)'   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
+  '  SLURM=$(SLURM)   of slurm-sweep' \
 	  '  CUDA=$(CUDA)   1 builds the GPU backend for SM=$(SM) with NVCC=$(NVCC)' \
 	  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)' \
 	  '  WERROR=$(WERROR)   1: warnings are errors   V=$(V)   1: print commands' \
