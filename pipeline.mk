@@ -4,7 +4,7 @@
 # tmp/run/MODEL/DATASET-nN/            calib.safetensors, once per model, captions and size
 # tmp/run/MODEL/DATASET-nN/PAIR/GRAN/  one cell: scores.json, records.safetensors, SCHEME_quant_manifest.json,
 #                                      composed-config.yaml, per-layer-sensitivity.md, per-layer-sensitivity.json,
-#                                      gemm.json where a GPU scored;
+#                                      gemm.json where a GPU scored; *.journal after a scoring run was stopped;
 #                                      config/ is what the next run will use, the rest what the last one used
 #
 # A goal names a grid of cells: MODELS x DATASETS x CALIB_NS x GRANULARITIES x PAIRS. `sensitivity` is a grid of one.
@@ -31,6 +31,8 @@ MENU        ?= $(PAIR)
 BITS        ?= 8
 THREADS     ?= 0
 GPU_MEMORY  ?=
+SHARDS      ?= 1
+PASS_BLOCKS ?= 0
 FROM        ?=
 SLURM       ?=
 
@@ -50,7 +52,7 @@ quoted = '$(subst ','\'',$(call given,$1))'
 ifneq ($(grid_asked)$(filter where config import,$(asked)),)
 # Most variables become parts of file names and words of recipes: they are plain. The others hold anything on a line.
 lists := PAIRS CALIB_NS MODELS DATASETS GRANULARITIES MENU
-plain := PAIR GRANULARITY CALIB_N BACKEND THREADS GPU_MEMORY BITS $(lists)
+plain := PAIR GRANULARITY CALIB_N BACKEND THREADS GPU_MEMORY SHARDS PASS_BLOCKS BITS $(lists)
 define newline
 
 
@@ -60,10 +62,12 @@ misuse := $(or $(addsuffix $() must be one line of text,$(firstword $(one_line))
   $(foreach v,$(plain),case $(call quoted,$v) in \
     (-*|*[!A-Za-z0-9._/+$(if $(filter $v,$(lists)),\ )-]*) \
     echo '$v must be plain: letters, digits, and any of . _ - + /'; exit;; esac;) \
-  $(foreach v,PAIR GRANULARITY CALIB_N BACKEND THREADS BITS MENU MODEL DATASET PAIRS CALIB_NS GRANULARITIES,\
+  $(foreach v,PAIR GRANULARITY CALIB_N BACKEND THREADS SHARDS PASS_BLOCKS BITS MENU MODEL DATASET PAIRS CALIB_NS \
+    GRANULARITIES,\
     case $(call quoted,$v) in (*[!\ ]*) ;; (*) echo '$v must not be empty'; exit;; esac;) \
-  $(foreach v,CALIB_N CALIB_NS,case ' '$(call quoted,$v) in (*[!0-9\ ]*|*\ 0*) \
+  $(foreach v,CALIB_N CALIB_NS SHARDS,case ' '$(call quoted,$v) in (*[!0-9\ ]*|*\ 0*) \
     echo '$v must be whole numbers above 0'; exit;; esac;) \
+  case $(call quoted,PASS_BLOCKS) in (*[!0-9]*) echo 'PASS_BLOCKS must be a whole number'; exit;; esac; \
   case $(call quoted,BITS) in (*[!0-9.]*|*.*.*|.) echo 'BITS must be a number, such as 6 or 4.5';; esac))
 $(if $(misuse),$(error $(misuse)))
 # Directory names: a path or a Hugging Face id becomes its last part and a short hash of the whole.
@@ -192,27 +196,50 @@ $(if $(FROZEN),,$(foreach d,$(all_data),$(eval $(call data_rules,$d))))
 
 # ---- scores: all stale cells that share model, captions and granularity in one process and one pass over the model.
 # They are the one costly result, so times do not count: scores.key holds the hashes of what they were made from and of
-# scores.json, scores.due those of now, with an old date where both are equal.
+# scores.json, scores.due those of now, with an old date where both are equal. What a stopped run has done is in
+# journals, which are deleted after the key is written, or here.
 define due_rule
 $1/scores.due: FORCE $2/lm.id $3/calib.id $B/autoquant-score.id \
                $1/config/pair.yaml $1/config/args/autoquant-score $1/config/backend
 	+@$$(call needs,$1){ cat $$(filter-out FORCE,$$^) | sha256sum; sha256sum <$1/scores.json; } >$$@ 2>/dev/null; \
-	! cmp -s $$@ $1/scores.key || touch -d 2000-01-01 $$@
+	! cmp -s $$@ $1/scores.key || { touch -d 2000-01-01 $$@; \
+	  for j in $1/*.journal; do [ ! -e $$$$j ] || rm $$$$j; done; }
+endef
+# Of the scripts below, $1 is the MODEL DIRECTORY, $2 the DATA DIRECTORY, $3 the GRANULARITY, $4 the CELLS.
+# The stale cells: $due of the script, and as arguments $@. Without any it ends.
+n_args    = $$\#
+find_due  = set --; due=; for c in $4; do \
+  if [ ! -e $$c/scores.json ] || [ ! -e $$c/records.safetensors ] || [ $$c/scores.due -nt $$c/scores.json ]; \
+  then due="$$due $$c"; set -- "$$@" --cell $$c/config/pair.yaml=$$c; fi; done; [ $(n_args) != 0 ] || exit 0
+say_score = $(if $V,,n=$$(($(n_args) / 2)); printf '  %-9s %s\n' SCORE "$2 $3 ($$n pair$$([ $$n = 1 ] || echo s))";)
+inputs    = --lm $1/lm.json --calib $2/calib.safetensors
+scorer    = $B/autoquant-score $(inputs) --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS) \
+  $(GPU_MEMORY:%=--gpu-memory %) --pass-blocks $(PASS_BLOCKS) --resume @$(firstword $4)/config/args/autoquant-score
+write_key = { head -n 1 $$c/scores.due; sha256sum <$$c/scores.json; } >$$c/scores.key && rm -f $$c/*.journal
+score     = $(find_due); $(say_score) $(LAUNCH) $(scorer) --keep-journal "$$@" && for c in $$due; do $(write_key); done
+# SHARDS: the parts are goals of a make of their own, which shares the jobs of this one (-n runs it, too); then the
+# merge.
+score_parts = $(if $(findstring q,$(firstword -$(MAKEFLAGS))),exit 0;) [ -d $2 ] || exit 0; \
+  $(find_due); $(say_score) printf '%s\n' "$$@" >$2/.score-$3 && \
+  $(MAKE) --no-print-directory -f shards.mk V=$V LAUNCH=$(call quoted,LAUNCH) \
+  SHARDS=$(SHARDS) SCORE='$(scorer) @$2/.score-$3'
+merge_parts = $(find_due); for c in $$due; do \
+  $B/scores-merge $(inputs) --pair $$c/config/pair.yaml $$(grep '^--granularity=' $$c/config/args/autoquant-score) \
+    -o $$c $$c/part-*-of-$(SHARDS).journal && $(write_key) || exit; done
+define in_one
+	$Q$$(call score,$1,$2,$3,$4)
+endef
+define in_parts
+	+$Q$$(call score_parts,$1,$2,$3,$4)
+	$Q$$(call merge_parts,$1,$2,$3,$4)
 endef
 # group_rules,MODEL DIRECTORY,DATA DIRECTORY,GRANULARITY,CELLS
 define group_rules
 $(foreach c,$4,$(eval $(call due_rule,$c,$1,$2)))
 .PRECIOUS: $(4:%=%/scores.json) $(4:%=%/records.safetensors)
-$(4:%=%/scores.json) $(4:%=%/records.safetensors) &: $(4:%=%/scores.due) | $1/lm.json $2/calib.safetensors
-	$Qset --; due=; for c in $4; do \
-	  if [ ! -e $$$$c/scores.json ] || [ ! -e $$$$c/records.safetensors ] || [ $$$$c/scores.due -nt $$$$c/scores.json ]; \
-	  then due="$$$$due $$$$c"; set -- "$$$$@" --cell $$$$c/config/pair.yaml=$$$$c; fi; done; \
-	[ $$$$# != 0 ] || exit 0; n=$$$$(($$$$# / 2)); \
-	set -- $B/autoquant-score --lm $1/lm.json --calib $2/calib.safetensors \
-	  --backend $(BACKEND) $(GEMM_ARGS) --threads $(THREADS) $(GPU_MEMORY:%=--gpu-memory %) \
-	  @$(firstword $4)/config/args/autoquant-score "$$$$@"; \
-	$(if $V,,printf '  %-9s %s\n' SCORE "$2 $3 ($$$$n pair$$$$([ $$$$n = 1 ] || echo s))";) $(LAUNCH) "$$$$@" && \
-	for c in $$$$due; do { head -n 1 $$$$c/scores.due; sha256sum <$$$$c/scores.json; } >$$$$c/scores.key; done
+$(4:%=%/scores.json) $(4:%=%/records.safetensors) &: $(4:%=%/scores.due) | $1/lm.json $2/calib.safetensors \
+  $B/scores-merge
+$(call in_$(if $(filter 1,$(SHARDS)),one,parts),$1,$2,$3,$4)
 endef
 $(foreach g,$(GROUPS),$(eval $(call group_rules,$(patsubst %/,%,$(dir $(word 1,$(subst @, ,$g)))),$(word \
   1,$(subst @, ,$g)),$(word 2,$(subst @, ,$g)),$(call cells_of,$(word 1,$(subst @, ,$g)),$(word 2,$(subst @, ,$g))))))
@@ -328,6 +355,8 @@ help:
 	  '  BACKEND=$(BACKEND)   auto, cpu, ref; cuda with CUDA=1      THREADS=$(THREADS)   0 = all' \
 	  '  SET='$(call quoted,SET)'   overrides, e.g. SET="autoquant.dtype=fp32"; keys: make config-help' \
 	  '  GPU_MEMORY=$(GPU_MEMORY)   of the GPU to stay below, e.g. 12G; empty: all that is free' \
+	  '  SHARDS=$(SHARDS)   parts of each scoring run, side by side under -j; LAUNCH is put before each' \
+	  '  PASS_BLOCKS=$(PASS_BLOCKS)   blocks of a pass, which is what a kill can cost; 0 = all' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   FROM='$(call quoted,FROM)'   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
   '  SLURM=$(SLURM)   of slurm-sweep' \
 	  '  CUDA=$(CUDA)   1 builds the GPU backend for SM=$(SM) with NVCC=$(NVCC)' \

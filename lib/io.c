@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem.h"
@@ -159,6 +160,18 @@ int io_make_parents(const char *path, struct err *e)
     return 0;
 }
 
+/* Lock; where another process has the lock, wait a moment: one that was killed may still be about to end. */
+static int lock_soon(int fd)
+{
+    const struct timespec pause = {0, 20000000};
+    for (int tries = 0; tries < 150; tries++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        nanosleep(&pause, NULL);
+    }
+    return -1;
+}
+
 /* A writer that renamed or removed the file between our open and our lock makes us try again. */
 int io_open_locked(const char *file, const char *name, struct err *e)
 {
@@ -166,7 +179,7 @@ int io_open_locked(const char *file, const char *name, struct err *e)
         int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (fd < 0)
             return err_set(e, ERR_IO, "cannot write '%s': %s", name, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (lock_soon(fd)) {
             close(fd);
             return err_set(e, ERR_IO, "another process is writing '%s'", name);
         }

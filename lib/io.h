@@ -43,8 +43,8 @@ void io_out_abort(struct io_out *o);
 int io_update(const char *path, const void *data, size_t n, struct err *e) MUST_CHECK;
 
 /* Open FILE for reading and writing, made if it is not there, and lock it until it is closed; a symbolic link is
- * refused, and so is a file that another process has locked: "another process is writing 'NAME'". The descriptor, or
- * -1.
+ * refused, and so is a file that another process has locked for three seconds: "another process is writing 'NAME'". The
+ * descriptor, or -1.
  */
 int io_open_locked(const char *file, const char *name, struct err *e) MUST_CHECK;
 
