@@ -16,13 +16,33 @@
 
 static const char *tool_name = "qsens";
 static bool verbose;
+static struct cli_list log_names;
+static FILE **log_file; /* one of each name */
 
 static const struct cli_option common[] = {
     {"verbose", 'v', CLI_FLAG, &verbose, NULL, "say more; print progress as plain lines", 0, 0},
+    {"log", 0, CLI_LIST, &log_names, "FILE",
+     "also append messages, with the time and as with --verbose, to FILE;\nmay be given many times", 0, 0},
     {"help", 'h', CLI_FLAG, NULL, NULL, "print this help", 0, 0},
     {"version", 0, CLI_FLAG, NULL, NULL, "print version and build", 0, 0},
     {NULL, 0, CLI_FLAG, NULL, NULL, NULL, 0, 0},
 };
+
+static void log_line(const char *kind, const char *fmt, va_list ap)
+{
+    char now[32];
+    const time_t t = time(NULL);
+    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
+    for (size_t i = 0; log_file && i < log_names.n; i++) {
+        va_list again;
+        va_copy(again, ap);
+        fprintf(log_file[i], "%s %s%s: ", now, kind, tool_name);
+        vfprintf(log_file[i], fmt, again);
+        fputc('\n', log_file[i]);
+        fflush(log_file[i]);
+        va_end(again);
+    }
+}
 
 static void message(const char *fmt, va_list ap)
 {
@@ -36,18 +56,55 @@ void cli_note(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
+    log_line("", fmt, ap);
     message(fmt, ap);
     va_end(ap);
 }
 
 void cli_verbose(const char *fmt, ...)
 {
-    if (!verbose)
-        return;
     va_list ap;
     va_start(ap, fmt);
+    log_line("", fmt, ap);
+    if (verbose)
+        message(fmt, ap);
+    va_end(ap);
+}
+
+/* What ends the program; the log says that it is one. */
+static void final_error(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void final_error(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    log_line("error: ", fmt, ap);
     message(fmt, ap);
     va_end(ap);
+}
+
+static int open_logs(struct err *e)
+{
+    FILE **f = xcalloc(log_names.n, sizeof *f);
+    for (size_t i = 0; i < log_names.n; i++)
+        if (!(f[i] = fopen(log_names.item[i], "ae"))) {
+            const int rc = err_set(e, ERR_IO, "cannot open log '%s': %s", log_names.item[i], strerror(errno));
+            while (i)
+                fclose(f[--i]);
+            free(f);
+            return rc;
+        }
+    log_file = f;
+    return 0;
+}
+
+static void close_logs(void)
+{
+    for (size_t i = 0; log_file && i < log_names.n; i++)
+        fclose(log_file[i]);
+    free(log_file);
+    log_file = NULL;
+    free(log_names.item);
+    log_names = (struct cli_list){0};
 }
 
 /* ---- help ---- */
@@ -309,14 +366,15 @@ int cli_main(const struct tool *t, cli_run_fn *run, int argc, char **argv)
         code = flushed();
     } else {
         if (!rc)
-            rc = run(p.operand, p.n, &e);
+            rc = open_logs(&e) || run(p.operand, p.n, &e) ? -1 : 0;
         if (rc) {
-            cli_note("%s", e.msg);
+            final_error("%s", e.msg);
             code = err_exit_code(&e);
             if (!code)
                 BUG("%s failed without an error", t->name);
         }
     }
+    close_logs();
     free(p.operand);
     free(arg);
     for (const struct cli_option *o = t->options; o && o->name; o++)
@@ -334,13 +392,21 @@ double cli_seconds(void)
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
-static void show(struct cli_progress *p, double now, bool tty)
+static void progress_text(const struct cli_progress *p, double now, char *out, size_t n)
 {
     const double dt = now - p->started, rate = dt > 0 ? p->done / dt : 0;
     const double left = rate > 0 ? (p->total - p->done) / rate : 0;
-    fprintf(stderr, "%s%s: %s %3.0f %%, %.4g %s/s, %.0f s left%s", tty ? "\r" : "", tool_name, p->what,
-            p->total > 0 ? 100 * p->done / p->total : 0, rate, p->unit, left, tty ? "   " : "\n");
-    p->shown = now;
+    snprintf(out, n, "%s %3.0f %%, %.4g %s/s, %.0f s left", p->what, p->total > 0 ? 100 * p->done / p->total : 0, rate,
+             p->unit, left);
+}
+
+static void log_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void log_text(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    log_line("", fmt, ap);
+    va_end(ap);
 }
 
 void cli_progress_start(struct cli_progress *p, const char *what, const char *unit, double total)
@@ -354,10 +420,18 @@ void cli_progress_step(struct cli_progress *p, double more)
     p->done += more;
     const double now = cli_seconds();
     const bool tty = isatty(STDERR_FILENO);
+    char text[256];
+    progress_text(p, now, text, sizeof text);
+    if (now - (p->logged > 0 ? p->logged : p->started) >= 10) {
+        log_text("%s", text);
+        p->logged = now;
+    }
     if (now - p->started < 2 || (!tty && !verbose))
         return;
-    if (now - (p->shown > 0 ? p->shown : p->last) >= (tty ? 0.2 : 10) || (p->shown <= 0 && tty))
-        show(p, now, tty);
+    if (now - (p->shown > 0 ? p->shown : p->last) >= (tty ? 0.2 : 10) || (p->shown <= 0 && tty)) {
+        fprintf(stderr, "%s%s: %s%s", tty ? "\r" : "", tool_name, text, tty ? "   " : "\n");
+        p->shown = now;
+    }
 }
 
 void cli_progress_end(struct cli_progress *p)

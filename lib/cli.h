@@ -52,8 +52,11 @@ struct tool {
 /* operand[n] are the arguments that are not options. Returns 0 or -1 with *e set. */
 typedef int cli_run_fn(const char *const *operand, int n, struct err *e);
 
-/* Parse, run, report; returns the exit code. -h/--help, --version, -v/--verbose are added to every table. An argument
- * "@FILE" stands for the lines of FILE, one argument a line, nothing quoted: the slices that compose-config writes. */
+/* Parse, run, report; returns the exit code. -h/--help, --version, -v/--verbose, --log are added to every table.
+ * A log gets a line "TIME NAME: message" for each message, those of -v too, and for progress every ten seconds; the
+ * last one of a program that fails is "TIME error: NAME: message".
+ * An argument "@FILE" stands for the lines of FILE, one argument a line, nothing quoted: the slices that
+ * compose-config writes. */
 int cli_main(const struct tool *t, cli_run_fn *run, int argc, char **argv);
 
 /* "NAME: message" on stderr. */
@@ -65,7 +68,7 @@ void cli_verbose(const char *fmt, ...) PRINTF_LIKE(1, 2);
  * under -v, silent otherwise. One job at a time. */
 struct cli_progress {
     const char *what, *unit; /* "score", "token": for the rate */
-    double total, done, started, shown, last;
+    double total, done, started, shown, logged, last;
 };
 void cli_progress_start(struct cli_progress *p, const char *what, const char *unit, double total);
 void cli_progress_step(struct cli_progress *p, double more);
