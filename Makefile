@@ -39,7 +39,7 @@ LDLIBS    := $(BLAS_LIBS) -ljansson -lyaml -lpcre2-8 -lutf8proc -lm
 NVFLAGS   := -std=c++20 -O3 -fmad=false --extended-lambda -lineinfo -Ilib -D_GNU_SOURCE \
              -Xcompiler -Wall -Xcompiler -Wextra $(if $(filter 1,$(WERROR)),-Werror all-warnings)
 # nothing refers to the GPU table but a weak symbol: programs that use a backend ask for it by name
-USE_BACKEND := autoquant-score device-speed
+USE_BACKEND := autoquant-score device-speed plan-run
 CUDA_LINK := $(if $(filter 1,$(CUDA)),-u be_cuda_ops)
 CUDA_LIBS := $(if $(filter 1,$(CUDA)),$(foreach d,$(patsubst %/bin/nvcc,%/lib64,$(filter %/bin/nvcc,$(NVCC))),-L$d \
              -Wl,-rpath,$d) -lcublasLt -lcudart -lstdc++)

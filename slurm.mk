@@ -12,17 +12,13 @@ $(if $(and $(filter slurm-%,$(asked)),$(word 2,$(grid_asked))),$(error slurm-swe
 $(if $(and $(filter slurm-group,$(asked)),$(if $(CELLS),,none)),$(error slurm-group is run by Slurm: this sweep has no \
   group $(or $(SLURM_ARRAY_TASK_ID),1)))
 jobs_busy := $(if $(FROZEN),,$(if $(wildcard tmp/run/.slurm/jobs),$(shell sh conf/slurm.sh busy)))
-$(if $(jobs_busy),$(error $(jobs_busy)))
+$(if $(filter status,$(asked)),,$(if $(jobs_busy),$(error $(jobs_busy))))
 
 # Which GPU computes, only a node can say: then every group is submitted, and its job scores what is stale there.
 elsewhere := $(and $(filter slurm-sweep,$(asked)),$(filter 1,$(CUDA)),$(filter auto cuda,$(BACKEND)))
 ifneq ($(filter slurm-group,$(asked)),)
 $(CELLS:%=%/config/backend) &: FORCE
 	+@b=$$($(print_backend)) || exit; for c in $(CELLS); do $(put_backend); done
-endif
-# scores that are missing after the array are those of jobs that failed
-ifneq ($(filter slurm-reports,$(asked)),)
-override LAUNCH := sh conf/slurm.sh missing
 endif
 
 slurm-group: $(CELLS:%=%/scores.json) $(CELLS:%=%/records.safetensors)

@@ -16,21 +16,48 @@ run() {
     mk sensitivity CALIB_N=16 "$@" >"$tmp/out" 2>"$tmp/err"
     rc=$?
 }
-# row NAME STAGES EDIT ARGS...: after EDIT, make with ARGS runs STAGES, says nothing on stderr, and leaves nothing to do
+# touched: what a make that only looks must leave alone
+touched() { find tmp/run -type f ! -path '*/config/*' ! -name '*.id' ! -name '*.args' ! -name '*.due' ! -name '.*' \
+    -printf '%p %i %T@\n' | sort; }
+# predicted STAGES ARGS...: make plan says that make with ARGS will run STAGES, or that the cell's scores depend on what
+# EXTRACT or PACK will find, which then is so or is not; and it touches no result
+predicted() {
+    want=$1
+    shift
+    touched >"$tmp/before" 2>"$tmp/none"
+    mk plan CALIB_N=16 SPEED="$tmp/speed.json" JSON=1 "$@" >"$tmp/printed" 2>"$tmp/planned" &&
+        [ ! -s "$tmp/planned" ] && touched 2>"$tmp/none" | cmp -s "$tmp/before" - || return
+    sed -n "/^{/,\$p" "$tmp/printed" >"$tmp/plan" # what was built comes first
+    says=$(jq -r '[(.models[] | select(.make) | "EXTRACT"), (.data[] | select(.make) | "PACK"),
+        (.cells[0].stages[] | ascii_upcase | sub("-.*"; ""))] | join(" ")' "$tmp/plan")
+    state=$(jq -r '.cells[0].state' "$tmp/plan")
+    [ "$says" = "$want" ] || {
+        [ "$state" = unsure ] && inputs=$(echo "$says" | sed 's/ *REPORT//g; s/ *MANIFEST//') &&
+            [ "$inputs${inputs:+ }$scored" = "$want" ]
+    } || { echo "plan: $state: $says" >"$tmp/planned" && return 1; }
+}
+# row NAME STAGES EDIT ARGS...: after EDIT, make with ARGS runs STAGES, as make plan has said, says nothing on stderr,
+# and leaves nothing to do
 row() {
     name=$1 want=$2 edit=$3
     shift 3
-    eval "$edit" >"$tmp/out" 2>&1 || rc=1
+    eval "$edit" >"$tmp/out" 2>&1
+    edited=$?
+    predicted "$want" "$@"
+    planned=$?
     run "$@"
-    [ $rc = 0 ] && [ "$(stages)" = "$want" ] && [ ! -s "$tmp/err" ] && tail -n 1 "$tmp/out" | grep -q '^  RESULT  ' &&
-        mk -q sensitivity CALIB_N=16 "$@" && no_halves tmp
+    [ $edited = 0 ] && [ $rc = 0 ] && [ "$(stages)" = "$want" ] && [ ! -s "$tmp/err" ] &&
+        tail -n 1 "$tmp/out" | grep -q '^  RESULT  ' && mk -q sensitivity CALIB_N=16 "$@" && no_halves tmp
     report $? "$name: ${want:-nothing}"
+    [ $planned = 0 ] || cat "$tmp/planned" >"$tmp/err"
+    report $planned '  as planned'
 }
 snapshot() { mkdir -p "$tmp/saved/tmp" && cp -a conf "$tmp/saved" && cp -a tmp/run "$tmp/saved/tmp"; }
 restore() { rm -rf conf tmp/run && cp -a "$tmp/saved/." .; }
 # fresh ...: a row that starts from the snapshot
 fresh() { restore && row "$@"; }
 
+"$build/device-speed" --json -j 1 cpu >"$tmp/speed.json" || exit 1
 mk -n sensitivity CALIB_N=16 >"$tmp/out" 2>"$tmp/err" && [ ! -s "$tmp/err" ] &&
     [ -z "$(find tmp/run -name '*.json' -o -name '*.safetensors' -o -name '*.md')" ]
 report $? 'make -n before the first run: no result, no complaint'

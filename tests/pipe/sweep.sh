@@ -152,9 +152,10 @@ row 'the code of report-index' 'indexed' 'sed -i "s/summary = \"/&The /" stages/
 rm -rf "$build" stages && mv "$tmp/saved/${build##*/}" "$build" && mv "$tmp/saved/stages" .
 
 # ---- killed: the next sweep completes, redoes no finished cell, and nothing shows that there was a kill
-# finished: the scores of finished cells, by the second line of scores.key
+# finished: the scores of finished cells, by the last line of scores.key
 finished() {
-    find tmp/run -name scores.key -size +100c 2>/dev/null | sed 's/key$/json/' | xargs -r stat -c '%n %i %Y' | sort
+    find tmp/run -name scores.key -exec grep -l '^result .' {} + 2>/dev/null | sed 's/key$/json/' |
+        xargs -r stat -c '%n %i %Y' | sort
 }
 mkfifo "$tmp/lines"
 # as LINES.FRACTION: after so many printed lines and that fraction of a second
