@@ -4,9 +4,9 @@
  * (backend_dry.h), and a profile counts what it asks for. Seconds follow from the speeds that device-speed measures
  * (ceiling.h):
  *     start + sum over ops of calls * CALL + FLOP * f / gemm + bytes * b / copy   (weights: / load)
- * f and b say how far an op stays behind a large GEMM and a large copy; they were fitted to profiles of the bundled
- * model and a 0.3b one, and bench_plan shows what is left of the fit. Weights come from the page cache.
- * Memory of the host does not count mapped weights, which the kernel takes back when it needs room. */
+ * f and b say how far an op stays behind a large GEMM and a large copy. Those of the CPU were fitted to a profile of
+ * the bundled model; bench_plan shows how far predictions are from runs. Weights come from the page cache. Memory of
+ * the host does not count mapped weights, which the kernel takes back when it needs room. */
 #ifndef COST_H
 #define COST_H
 #include "ceiling.h"

@@ -25,6 +25,7 @@ restore() { rm -rf conf tmp/run && cp -a "$tmp/saved/." .; }
 results() { find tmp/run \( -name '*.json' -o -name '*.safetensors' -o -name '*.md' -o -name log \) ! -name '.*'; }
 
 # ---- before the first run
+mk plan PAIRS="$pairs" CALIB_NS=8 SPEED="$tmp/speed.json" JSON=1 >"$tmp/first.json" 2>"$tmp/err"
 plan && [ -z "$(results)" ]
 report $? 'make plan before the first run: no result'
 says 'to extract: lm.json is not there'
@@ -40,6 +41,9 @@ report $? 'make status before it'
 says '3 cells: 3 to run, index to write'
 sweep
 report $? 'first sweep'
+disk=$(find $model/*/*/default -maxdepth 1 -type f -printf "%s\n" | awk "{ n += \$1 } END { print n }")
+jq -e --argjson disk "$disk" ".total.disk_bytes | . < 2 * \$disk and . > $disk / 2" "$tmp/first.json" >"$tmp/out"
+report $? "  of $disk bytes on disk, predicted within a factor of 2"
 snapshot
 status
 report $? 'make status after it'
