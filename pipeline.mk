@@ -349,7 +349,8 @@ else
 speed_word := $(call quoted,SPEED)
 endif
 plan: $(frozen)
-	@set -- --device $(speed_word) $(GPU_MEMORY:%=--gpu-memory %); \
+	@set -- --device $(speed_word) $(GPU_MEMORY:%=--gpu-memory %) \
+	  --pass-blocks $(PASS_BLOCKS) --shards $(SHARDS); \
 	$(if $(strip $(SPEED)),,[ -e $(speed) ] || set --;) $(look) "$$@"
 endif
 publish: $(REPORTS) $B/publish-run

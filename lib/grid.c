@@ -1,5 +1,6 @@
 #include "grid.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 
 #include "io.h"
 #include "mem.h"
+#include "records.h"
+#include "sha256.h"
 
 enum { LIMIT = 64 << 20 }; /* of the files read here */
 
@@ -105,9 +108,61 @@ static char *manifest_name(const char *dir)
     return whole;
 }
 
+/* scores.due with the hash of scores.json as it is: a make or a job that is at work wrote the list before it scored. */
+static char *due_now(const char *dir)
+{
+    char *due = text_of(dir, "scores.due"), *scores = text_of(dir, "scores.json"), hash[65];
+    char *result = strstr(due, "\nresult ");
+    if (!result || !*scores) {
+        free(scores);
+        return due;
+    }
+    sha256_of(scores, strlen(scores), hash);
+    char *now = xasprintf("%.*s\nresult %s  -\n", (int)(result - due), due, hash);
+    free(due);
+    free(scores);
+    return now;
+}
+
+/* Blocks whose scores are in a journal. */
+static int scored_blocks(const char *path)
+{
+    struct journal j = {.fd = -1};
+    struct err unreadable;
+    int n = 0;
+    if (journal_read(&j, path, &unreadable))
+        return 0;
+    for (size_t i = 0; i < j.n; i++)
+        n += j.frame[i].kind == RECORDS_SCORES;
+    journal_close(&j);
+    return n;
+}
+
+/* What a stopped run has left, as a reason. Whether it is of the same inputs, autoquant-score finds out. */
+static void read_journals(struct grid_cell *c)
+{
+    static const char suffix[] = ".journal";
+    int n = 0, blocks = 0;
+    DIR *d = opendir(c->dir);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        const size_t length = strlen(f->d_name);
+        if (length < sizeof suffix || strcmp(f->d_name + length + 1 - sizeof suffix, suffix))
+            continue;
+        char *path = io_join(c->dir, f->d_name);
+        blocks += scored_blocks(path);
+        n++;
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    if (n)
+        reasons_add(&c->why, "%d journal%s of a stopped run to go on from if %s: %d block%s scored", n,
+                    n == 1 ? "" : "s", n == 1 ? "it fits" : "they fit", blocks, blocks == 1 ? "" : "s");
+}
+
 static void read_scores(struct grid_cell *c, const struct grid *g)
 {
-    char *due = text_of(c->dir, "scores.due"), *key = text_of(c->dir, "scores.key");
+    char *due = due_now(c->dir), *key = text_of(c->dir, "scores.key");
     const bool scores = !missing(c->dir, "scores.json"), records = !missing(c->dir, "records.safetensors");
     c->state = CELL_DONE;
     if (!scores && !*key) {
@@ -126,6 +181,8 @@ static void read_scores(struct grid_cell *c, const struct grid *g)
                                                : "weights or tokens are");
     }
     c->score = c->state == CELL_STALE || c->state == CELL_TO_RUN;
+    if (c->score)
+        read_journals(c);
     free(due);
     free(key);
 }

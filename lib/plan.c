@@ -197,7 +197,7 @@ static int read_pairs(struct plan_group *p, struct replay_set *set, const struct
 }
 
 int plan_group(struct plan_group *p, const struct grid *g, int group, const struct plan_device *d, size_t gpu_memory,
-               struct err *e)
+               int pass_blocks, struct err *e)
 {
     const struct grid_cell *first = g->cell;
     struct replay_set set = {0};
@@ -212,6 +212,7 @@ int plan_group(struct plan_group *p, const struct grid *g, int group, const stru
     const struct scorer_options o = {.bf16 = !is(args, "--dtype=", "fp32"),
                                      .score_size = (int)number(args, "--score-size=", 128),
                                      .block_batches = (int)number(args, "--block=", 8),
+                                     .pass_blocks = pass_blocks,
                                      .gpu_memory = gpu_memory};
     const size_t room = gpu_memory && gpu_memory < d->free_bytes ? gpu_memory : d->free_bytes;
     int vision, rc = read_pairs(p, &set, g, group, args, e);

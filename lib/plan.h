@@ -27,9 +27,9 @@ struct plan_group {
     double seconds;
     size_t disk_bytes; /* of those cells, when they are done */
 };
-/* gpu_memory: as autoquant-score has it. Where a group has nothing to score, all is zero. The first cell's
- * config/args/autoquant-score and each cell's config/pair.yaml are read. */
+/* gpu_memory, pass_blocks: as autoquant-score has them. Where a group has nothing to score, all is zero. The first
+ * cell's config/args/autoquant-score and each cell's config/pair.yaml are read. */
 int plan_group(struct plan_group *p, const struct grid *g, int group, const struct plan_device *d, size_t gpu_memory,
-               struct err *e) MUST_CHECK;
+               int pass_blocks, struct err *e) MUST_CHECK;
 
 #endif

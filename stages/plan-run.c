@@ -10,6 +10,7 @@
 
 static const char *build = "tmp/build/release", *index_path, *device_path;
 static bool as_json, status, failed_only;
+static long pass_blocks = 0, shards = 1;
 static size_t gpu_memory;
 
 static const struct cli_option options[] = {
@@ -17,6 +18,8 @@ static const struct cli_option options[] = {
     {"device", 0, CLI_STRING, &device_path, "FILE",
      "predict time and memory for the device that\n`device-speed --json` described in FILE", 0, 0},
     {"gpu-memory", 0, CLI_SIZE, &gpu_memory, "SIZE", "as autoquant-score has it", 0, 0},
+    {"pass-blocks", 0, CLI_INT, &pass_blocks, "N", "as autoquant-score has it", 0, 1 << 30},
+    {"shards", 0, CLI_INT, &shards, "N", "each process in N parts; costs are those of one process", 1, 1 << 20},
     {"index", 0, CLI_STRING, &index_path, "PATH", "the index of the grid, without .md and .json", 0, 0},
     {"status", 0, CLI_FLAG, &status, NULL, "also ask the cells' logs: what runs, what failed and why", 0, 0},
     {"failed", 0, CLI_FLAG, &failed_only, NULL, "only the cells that failed", 0, 0},
@@ -61,7 +64,7 @@ static void add_up(struct view *v)
     for (int i = 0; i < v->grid.n_groups && v->group; i++) {
         const struct plan_group *p = &v->group[i];
         const struct cost *c = &p->cost;
-        t->processes += p->scored + p->unsure > 0;
+        t->processes += p->scored + p->unsure > 0 ? (int)shards : 0;
         t->scored += p->scored;
         t->unsure += p->unsure;
         t->guessed |= p->guessed;
@@ -118,10 +121,13 @@ static void print_group(FILE *f, const char *granularity, const struct plan_grou
 {
     const struct cost *c = &p->cost;
     const int n = p->scored + p->unsure;
+    char process[32] = "one process";
     if (!n)
         return;
-    fprintf(f, "  %s: %s%d cell%s in one process, one pass over %lld rows, %d replay%s, %.3g TFLOP: %s", granularity,
-            p->unsure ? "at most " : "", n, n == 1 ? "" : "s", (long long)c->rows, c->replays,
+    if (shards > 1)
+        snprintf(process, sizeof process, "%ld parts", shards);
+    fprintf(f, "  %s: %s%d cell%s in %s, one pass over %lld rows, %d replay%s, %.3g TFLOP: %s", granularity,
+            p->unsure ? "at most " : "", n, n == 1 ? "" : "s", process, (long long)c->rows, c->replays,
             c->replays == 1 ? "" : "s", c->flops * 1e-12, p->guessed ? "about " : "");
     print_costs(f, p->seconds, c->device_bytes, c->host_bytes, p->disk_bytes);
     fputc('\n', f);
@@ -315,7 +321,7 @@ static int look(struct view *v, const char *const *dirs, int n, struct err *e)
             return -1;
         v->group = xcalloc((size_t)v->grid.n_groups, sizeof *v->group);
         for (int i = 0; i < v->grid.n_groups; i++)
-            if (plan_group(&v->group[i], &v->grid, i, &v->device, gpu_memory, e))
+            if (plan_group(&v->group[i], &v->grid, i, &v->device, gpu_memory, (int)pass_blocks, e))
                 return err_wrap(e, "%s, %s", v->grid.data[v->grid.group[i].data].dir, v->grid.group[i].granularity);
     }
     add_up(v);

@@ -42,6 +42,9 @@ printf '2026-01-01T00:00:00Z start 1 elsewhere\n2026-01-01T00:00:01Z error: x: f
     "$(uname -n)" >"$cell/log"
 run 0 "started again since, and killed" --status "$cell"
 says out 'the last attempt ended without a word$'
+run 0 "in parts" --device "$D/speed.json" --shards 3 --pass-blocks 1 "$cell"
+says out '1 cell in 3 parts, one pass over '
+says out ' in 3 processes on '
 run 2 "no cell" run/x
 says err "^plan-run: 'run/x' is no cell: RUN/MODEL/DATA/PAIR/GRANULARITY$"
 run 1 "no speeds" --device "$D/none.json" "$cell"

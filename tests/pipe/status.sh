@@ -152,6 +152,34 @@ report $? '  then it can: make -k ends well, and nothing is left to do'
 grep -q '^[0-9TZ:-]* start [0-9]* ' $cell/log && grep -q 'autoquant-score: backend cpu, .* replays in ' $cell/log
 report $? 'a log says when, who, and what a terminal would see with --verbose'
 
+MODEL=nowhere mk -k sensitivity CALIB_N=8 >"$tmp/out" 2>"$tmp/err"
+[ $? = 2 ] && grep -q nowhere "$tmp/err"
+report $? 'make -k takes a MODEL of the environment'
+
+# ---- parts
+printf '#!/bin/sh\ncase $* in *--calibrate*) ;; *"--shard 1/2") exit 5 ;; esac\nexec "$@"\n' >"$tmp/no1"
+chmod +x "$tmp/no1"
+rm -r $model/*/*/default
+sweep -k SHARDS=2 LAUNCH="$tmp/no1"
+[ $? = 2 ] && [ "$(grep -c '^  FAILED .*default: exit code 2$' "$tmp/err")" = 3 ]
+report $? 'SHARDS: a part that fails'
+find $model -name '*.journal' | sort >"$tmp/before" && plan SHARDS=2
+report $? '  make plan'
+says 'of a stopped run to go on from if they fit: 1 block scored'
+says 'default: 3 cells in 2 parts, one pass over '
+status && find $model -name '*.journal' | sort | cmp "$tmp/before" - && [ -s "$tmp/before" ]
+report $? '  make status'
+says '3 cells: 3 failed, index to write'
+mkdir -p $cell/scores.json.tmp
+sweep -k SHARDS=2
+[ $? = 2 ] && [ "$(grep -c FAILED "$tmp/err")" = 1 ] && grep -qE "^  FAILED    $cell: .*scores.json" "$tmp/err" &&
+    [ -s $model/sample_captions-n8/fp8_fp8/default/per-layer-sensitivity.md ]
+report $? '  a cell that cannot be written: the others are finished'
+rmdir $cell/scores.json.tmp
+sweep -k SHARDS=2 && [ ! -s "$tmp/err" ] && [ "$(grep -c ' start ' $cell/log)" = 1 ] && ! grep -q error: $cell/log &&
+    [ -z "$(find $model -name '*.journal')" ] && status && grep -q '^3 cells: 3 up to date$' "$tmp/out"
+report $? '  then it can'
+
 # ---- a cell that runs, and one that was killed
 printf '#!/bin/sh\n: >started\nexec sleep 60\n' >"$tmp/hang" && chmod +x "$tmp/hang"
 rm -r $cell
@@ -173,4 +201,16 @@ report $? 'killed'
 says 'int8_int8/default  to run: never scored; the last attempt ended without a word'
 sweep && [ ! -s "$tmp/err" ] && status && grep -q '^3 cells: 3 up to date$' "$tmp/out"
 report $? 'the next sweep completes'
+# 16 captions come first
+printf '#!/bin/sh\ncase $* in *-n8/*) ;; *) exec "$@" ;; esac\n: >started\nexec sleep 60\n' >"$tmp/hang"
+rm -rf started $cell
+setsid sh -c "${QSENS_MAKE:-make MODE=${build##*/}} sweep PAIRS='$pairs' CALIB_NS='8 16' LAUNCH='$tmp/hang'" \
+    >"$tmp/hung" 2>&1 &
+pid=$!
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e started ] || sleep 0.5; done
+mk status PAIRS="$pairs" CALIB_NS='8 16' >"$tmp/out" 2>"$tmp/err" && [ ! -s "$tmp/err" ]
+report $? 'make status beside a make that has scored others'
+says '6 cells: 5 up to date, 1 running, index to write'
+kill -9 -$pid 2>/dev/null
+wait "$pid" 2>/dev/null
 echo "1..$n"

@@ -70,6 +70,8 @@ for goal in sweep sensitivity slurm-sweep; do
     [ $? = 2 ] && head -n 1 "$tmp/err" | grep -q "Slurm jobs [0-9]*,[0-9]* of this tree are queued or running"
     report $? "make $goal is refused meanwhile"
 done
+sweep status && [ ! -s "$tmp/err" ] && tail -n 1 "$tmp/out" | grep -q '^6 cells: 6 to run, index to write$'
+report $? 'make status is not'
 cp -a conf "$tmp/conf"
 sed -i 's/format: fp8/format: int8/' conf/quant_pair/fp8_fp16.yaml
 sed -i 's/^/Look: /' conf/dataset/sample_captions.txt
@@ -78,6 +80,8 @@ until_true 60 '[ -s "$tmp/nodes" ]'
 report $? 'the first attempt at 16 captions has scored, and hangs'
 until_true 30 '[ -e tmp/run/tiny_qwen3_vl/sample_captions-n8/int8_int8/default/scores.key ]'
 report $? '8 captions beside it'
+sweep status && grep -q '^6 cells: 3 manifest and reports only, 3 running' "$tmp/out"
+report $? '  and make status'
 "$cluster" crash "$tmp/cluster" "$(cat "$tmp/nodes")" && over
 report $? 'its node dies; all jobs end'
 [ "$(wc -l <"$tmp/nodes")" = 2 ] && [ "$(sort -u "$tmp/nodes" | wc -l)" = 2 ]
@@ -119,6 +123,10 @@ logs | grep -q '^slurm-sweep: not scored: its job has failed' &&
         tmp/run/tiny_qwen3_vl/sample_captions-n8/int8_int8/default/per-layer-sensitivity.md ] &&
     [ "$(scontrol show job | grep -c 'JobState=FAILED')" = 2 ]
 report $? 'a job fails: what the other scored is reported, and the last job fails too'
+logs | grep -q '^  FAILED .*-n16/int8_int8/default: exit code 1$' && sweep status &&
+    grep -q 'int8_int8/default  failed: exit code 1$' "$tmp/out" &&
+    tail -n 1 "$tmp/out" | grep -q '^6 cells: 5 up to date, 1 failed, index to write$'
+report $? '  its log and make status name the cell'
 sweep slurm-sweep && submitted 'job N: 1 of 2 groups to score' && over && no_halves tmp/run &&
     [ "$(find tmp/run -path '*int8_int8*' -name per-layer-sensitivity.md | wc -l)" = 2 ]
 report $? 'submitted again, it goes on'
