@@ -401,7 +401,7 @@ help:
 	@printf '%s\n' 'make [deps] sensitivity   score one pair, write manifest and reports' \
 	  'make sweep                PAIRS x CALIB_NS (x GRANULARITIES, DATASETS, MODELS): reports and an index' \
 	  'make slurm-sweep          the same as jobs of Slurm; SLURM="--partition=gpu --gpus=1" are options of sbatch' \
-  'make three-phase          int8_int8 with 16, 128 and 512 captions' \
+	  'make three-phase          int8_int8 with 16, 128 and 512 captions' \
 	  'make recipe MENU="a b"    best mix of these pairs and NONE under BITS bits' \
 	  'make plan                 cells of a sweep (or of PAIR, CALIB_N): what is stale and why, time, memory, disk' \
 	  'make status               the same cells: done, running, failed with the first error line, to do' \
@@ -413,7 +413,7 @@ help:
 	  'make doctor               what is installed and found, what computes here and how fast' \
 	  'make deps                 install what is missing (Debian, Ubuntu)' \
 	  'make all | check | check-long | check-asan | check-cuda | check-slurm | bench | fuzz | lint | clean' '' \
-  'variables (current value):' \
+	  'variables (current value):' \
 	  '  PAIR=$(PAIR)   a file, or one of:' '    $(basename $(notdir $(sort $(wildcard conf/quant_pair/*.yaml))))' \
 	  '  PAIRS=$(PAIRS)   of a sweep' \
 	  '  CALIB_N=$(CALIB_N)   captions to calibrate on: 16, 128, 512 or any number' \
@@ -432,7 +432,7 @@ help:
 	  '  PASS_BLOCKS=$(PASS_BLOCKS)   blocks of a pass, which is what a kill can cost; 0 = all' \
 	  '  SPEED='$(call quoted,SPEED)'   of plan: printed by device-speed --json   JSON=$(JSON)   1: as JSON' \
 	  '  MENU=$(MENU)   BITS=$(BITS)   FROM='$(call quoted,FROM)'   LAUNCH=$(LAUNCH)   prefix of heavy commands' \
-  '  SLURM=$(SLURM)   of slurm-sweep' \
+	  '  SLURM=$(SLURM)   of slurm-sweep' \
 	  '  CUDA=$(CUDA)   1 builds the GPU backend for SM=$(SM) with NVCC=$(NVCC)' \
 	  '  MODE=$(MODE)   release, debug or asan   MARCH=$(MARCH)   CC=$(CC)   BLAS_LIBS=$(BLAS_LIBS)' \
 	  '  WERROR=$(WERROR)   1: warnings are errors   V=$(V)   1: print commands' \

@@ -173,7 +173,7 @@ normal "$tmp/uninterrupted" >"$tmp/want"
 printf '#!/bin/sh\n: >started\nexec sleep 60\n' >"$tmp/hang" && chmod +x "$tmp/hang"
 # interrupted: wait for the make of process $pid to be killed, run again, compare
 interrupted() {
-    wait "$pid" 2>/dev/null
+    gone "$pid"
     run && [ $rc = 0 ] && [ ! -s "$tmp/err" ] && normal tmp/run >"$tmp/got" && cmp "$tmp/want" "$tmp/got" >"$tmp/err" &&
         no_halves tmp/run
     report $? "$1"

@@ -73,7 +73,7 @@ while [ $kills -lt "${KILLS:-4}" ]; do
     pid=$!
     sleep "$(printf '%d.%03d' $((r / 1000)) $((r % 1000)))"
     kill -9 -$pid 2>/dev/null
-    wait $pid 2>/dev/null
+    gone $pid
     [ $? = 137 ] || { rm -rf tmp/run && continue; } # it was over
     kills=$((kills + 1))
     left=$(find tmp/run -name '*.journal' -size +0 2>/dev/null | wc -l)

@@ -164,7 +164,7 @@ for point in 1.0 2.0 3.0 4.02 5.0 5.02 6.0 9.0 14.0 20.0; do
     setsid sh -c "${QSENS_MAKE:-make MODE=${build##*/}} -j2 sweep PAIRS='$pairs' CALIB_NS='8 16'" >"$tmp/lines" 2>&1 &
     pid=$!
     { head -n ${point%.*} >/dev/null && sleep 0.${point#*.} && kill -9 -$pid 2>/dev/null; } <"$tmp/lines"
-    wait $pid 2>/dev/null
+    gone $pid
     finished >"$tmp/finished"
     run
     [ $rc = 0 ] && [ ! -s "$tmp/err" ] && normal tmp/run >"$tmp/got" && no_halves tmp/run &&
