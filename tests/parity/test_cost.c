@@ -2,38 +2,9 @@
  */
 #include "cost.h"
 #include "parallel.h"
+#include "parity/counted.h"
 #include "parity/subject.h"
 #include "tap.h"
-
-static struct {
-    size_t now, peak;
-    struct {
-        struct be_buf *buf;
-        size_t nb;
-    } buf[400];
-} taken;
-
-static struct be_buf *count_alloc(struct be *be, size_t nb)
-{
-    int i = 0;
-    while (taken.buf[i].buf)
-        i++;
-    taken.buf[i].buf = be_cpu_ops.alloc(be, nb);
-    taken.buf[i].nb = nb;
-    taken.now += nb;
-    taken.peak = taken.now > taken.peak ? taken.now : taken.peak;
-    return taken.buf[i].buf;
-}
-
-static void count_free(struct be *be, struct be_buf *buf)
-{
-    for (size_t i = 0; buf && i < sizeof taken.buf / sizeof *taken.buf; i++)
-        if (taken.buf[i].buf == buf) {
-            taken.now -= taken.buf[i].nb;
-            taken.buf[i].buf = NULL;
-        }
-    be_cpu_ops.free(be, buf);
-}
 
 static double gemm_flops(const struct cost *c)
 {
@@ -48,14 +19,14 @@ static void check_run(const struct lm *lm, const struct calib *calib, const char
     struct cost c;
     struct err e = {0};
     cost_model(&sizes, &lm->config, DT_BF16);
-    const bool counted = !cost_count(&c, &be_cpu_ops, &sizes, calib, &set, &o, 0, &e);
-    ok(counted, "%s, passes of %d: counted %s", pairs, o.pass_blocks, e.msg);
+    const bool known = !cost_count(&c, &be_cpu_ops, &sizes, calib, &set, &o, 0, &e);
+    ok(known, "%s, passes of %d: counted %s", pairs, o.pass_blocks, e.msg);
     lm_free(&sizes);
 
     struct be_ops ops = be_cpu_ops;
-    ops.alloc = count_alloc;
-    ops.free = count_free;
-    taken.peak = 0;
+    ops.alloc = counted_alloc;
+    ops.free = counted_free;
+    counted.peak = 0;
     struct scorer_result r = subject_score(profile_counts(&ops), lm, calib, &set, &o);
     double bytes = 0;
     long calls = 0, counted_calls = c.replayed.calls;
@@ -74,8 +45,8 @@ static void check_run(const struct lm *lm, const struct calib *calib, const char
     ok(c.rows == calib->n_rows && c.scored_rows == r.n_scored_rows, "%lld rows, %lld scored", (long long)c.rows,
        (long long)c.scored_rows);
     const size_t records = (size_t)set.n * (size_t)r.n_scored_seqs * (size_t)r.n_units * sizeof(double);
-    ok(c.host_bytes > taken.peak + records && c.host_bytes < taken.peak + records + (20u << 20) && taken.peak > 0,
-       "%zu bytes of memory for buffers of %zu and records of %zu", c.host_bytes, taken.peak, records);
+    ok(c.host_bytes > counted.peak + records && c.host_bytes < counted.peak + records + (20u << 20) && counted.peak > 0,
+       "%zu bytes of memory for buffers of %zu and records of %zu", c.host_bytes, counted.peak, records);
     scorer_result_free(&r);
 }
 

@@ -2,6 +2,7 @@
  * on a device made of the CPU backend, whose copies arrive as late as they may, and on a real one with a limit. */
 #include "ops/ops.h"
 #include "parallel.h"
+#include "parity/counted.h"
 #include "parity/subject.h"
 #include "placement.h"
 #include "tap.h"
@@ -11,11 +12,7 @@ enum { CAPTIONS = 28, POISON = 0xff };
 /* ---- the device */
 
 static struct {
-    size_t room, used, peak;
-    struct {
-        struct be_buf *buf;
-        size_t nb;
-    } buf[200];
+    size_t room;
     struct {
         struct be_view dst;
         const void *src;
@@ -30,28 +27,6 @@ static int64_t device_room(struct be *be)
 {
     (void)be;
     return (int64_t)device.room;
-}
-
-static struct be_buf *device_alloc(struct be *be, size_t nb)
-{
-    int i = 0;
-    while (device.buf[i].buf)
-        i++;
-    device.buf[i].buf = be_cpu_ops.alloc(be, nb);
-    device.buf[i].nb = nb;
-    device.used += nb;
-    device.peak = device.used > device.peak ? device.used : device.peak;
-    return device.buf[i].buf;
-}
-
-static void device_free(struct be *be, struct be_buf *buf)
-{
-    for (size_t i = 0; buf && i < sizeof device.buf / sizeof *device.buf; i++)
-        if (device.buf[i].buf == buf) {
-            device.used -= device.buf[i].nb;
-            device.buf[i].buf = NULL;
-        }
-    be_cpu_ops.free(be, buf);
 }
 
 static void *device_host_alloc(struct be *be, size_t nb)
@@ -99,8 +74,8 @@ static struct be_ops device_ops(void)
 {
     struct be_ops ops = be_cpu_ops;
     ops.room = device_room;
-    ops.alloc = device_alloc;
-    ops.free = device_free;
+    ops.alloc = counted_alloc;
+    ops.free = counted_free;
     ops.host_alloc = device_host_alloc;
     ops.host_free = device_host_free;
     ops.save = device_save;
@@ -135,7 +110,7 @@ static void check_room(const struct lm *lm, const struct calib *c, int pass_bloc
     int placements = 0;
     bool seen[8] = {false};
     for (device.room = (size_t)1 << 40; placements < 9; placements++) {
-        device.peak = 0;
+        counted.peak = 0;
         device.saves = 0;
         if (scorer_run(&r, &ops, lm, c, &set, &o, &e))
             break;
@@ -144,8 +119,8 @@ static void check_room(const struct lm *lm, const struct calib *c, int pass_bloc
         ok(same(&r, &want, &set), "passes of %d: the same bits: layers %s, lm_head %s, inputs %s", pass_blocks,
            p->layers_stay ? "stay" : "stream", p->head_stays ? "stays" : "streams",
            p->inputs_on_host ? "in host memory" : "stay");
-        ok(p->bytes <= device.room && device.peak <= p->bytes + (1 << 15) && p->bytes <= device.peak + (1 << 15),
-           "%zu bytes announced, %zu taken", p->bytes, device.peak);
+        ok(p->bytes <= device.room && counted.peak <= p->bytes + (1 << 15) && p->bytes <= counted.peak + (1 << 15),
+           "%zu bytes announced, %zu taken", p->bytes, counted.peak);
         ok(p->inputs_on_host == (device.saves > 0) && p->inputs_on_host == (p->host_bytes > 0), "%zu bytes on the host",
            p->host_bytes);
         device.room = p->bytes - 1;
@@ -153,7 +128,7 @@ static void check_room(const struct lm *lm, const struct calib *c, int pass_bloc
     }
     ok(placements >= 3 && seen[3] && seen[4], "%d placements, from everything there to everything streamed",
        placements);
-    ok(e.code == ERR_LIMIT && strstr(e.msg, "MB of GPU memory are left") && device.used == 0, "then: %s", e.msg);
+    ok(e.code == ERR_LIMIT && strstr(e.msg, "MB of GPU memory are left") && counted.now == 0, "then: %s", e.msg);
     scorer_result_free(&want);
 }
 
