@@ -53,7 +53,7 @@ UNIT   := $(patsubst tests/%.c,$B/t/%.t,$(wildcard tests/unit/test_*.c tests/ops
 REPLAY := $(patsubst tests/fuzz/%.c,$B/t/fuzz/%.replay,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/*.c))
 BENCH_O := $(if $(CU_O),$(patsubst %,$B/%.o,$(wildcard tests/bench/*.cu)))
-.PHONY: all check check-long check-asan check-cuda check-slurm fuzz bench lint clean FORCE
+.PHONY: all check check-long check-asan check-cuda check-sanitizers check-slurm fuzz bench lint clean FORCE
 all: $(BINS)
 
 # One short line per command; V=1 shows the commands themselves.
@@ -145,6 +145,11 @@ check-cuda:
 	$(MAKE) CUDA=1 run-cuda
 run-cuda: $(foreach t,$(UNIT),$(if $(filter ops parity,$(subst /, ,$t)),$t)) $B/autoquant-score
 	REQUIRE=cuda prove -j$(or $(JOBS),2) -e '' $(filter %.t,$^)
+# on a GPU host: the bundled model under compute-sanitizer
+check-sanitizers:
+	$(MAKE) CUDA=1 run-sanitizers
+run-sanitizers: $B/bench/bench_gemm $(BINS)
+	prove -v -e '' tests/cuda/sanitizers.sh
 # where Slurm can be started, as root; skipped elsewhere, unless REQUIRE=slurm
 check-slurm: $(BINS)
 	prove -e '' tests/slurm/sweep.sh

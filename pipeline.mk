@@ -412,7 +412,8 @@ help:
 	  'make where                directory of the run' \
 	  'make doctor               what is installed and found, what computes here and how fast' \
 	  'make deps                 install what is missing (Debian, Ubuntu)' \
-	  'make all | check | check-long | check-asan | check-cuda | check-slurm | bench | fuzz | lint | clean' '' \
+	  'make all | check | check-long | check-asan | check-cuda | check-sanitizers | check-slurm' \
+	  '     | bench | fuzz | lint | clean' '' \
 	  'variables (current value):' \
 	  '  PAIR=$(PAIR)   a file, or one of:' '    $(basename $(notdir $(sort $(wildcard conf/quant_pair/*.yaml))))' \
 	  '  PAIRS=$(PAIRS)   of a sweep' \

@@ -16,7 +16,7 @@ static void ceilings(struct gpu_bench *b)
     const struct gemm_shape shape = {s.N, s.D, s.F, s.F, false, false, DT_BF16, DT_BF16};
     stop_on(gpu_copy_rate(&copy_rate, &e), &e);
     printf("%-38s %21.1f GB/s read and written\n", "copy of 1 GiB", 1e-9 * copy_rate);
-    stop_on(gpu_gemm(b, &shape, &r, &e), &e);
+    stop_on(gpu_gemm(b, &shape, -1, &r, &e), &e);
     gemm_rate = r.best;
     printf("%-38s %21.1f GFLOP/s, the fastest of %d algorithms\n", "cuBLASLt, 8192 rows, D to F", 1e-9 * gemm_rate,
            r.candidates);
@@ -32,7 +32,7 @@ static void products(struct gpu_bench *b, const struct gemm_shapes *g)
         char name[64];
         p.rows = g->head[i] ? g->head_rows : s.N;
         shape_name(&p, name);
-        stop_on(gpu_gemm(b, &p, &r, &e), &e);
+        stop_on(gpu_gemm(b, &p, -1, &r, &e), &e);
         const size_t rows = (size_t)p.rows;
         struct be_view w = filled(p.input, (size_t)p.in * (size_t)p.out, 0.05f),
                        y = zeros(p.output, rows * (size_t)p.stride);

@@ -9,11 +9,16 @@
 #include "mem.h"
 
 static const char *lm_path, *size = "4b", *dir;
+static long skip = CLI_UNSET;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "shapes of this lm.json", 0, 0},
     {"size", 0, CLI_STRING, &size, "NAME", "else of a synthetic model of this size (synth-model)", 0, 0},
     {"write", 0, CLI_STRING, &dir, "DIR", "write or refresh the table of this GPU and library in DIR", 0, 0},
+    {"skip", 0, CLI_INT, &skip, "ID",
+     "try all algorithms but those of this number of cuBLASLt's, its own choice or not\n"
+     "(66 are the kernels nvjet, of which compute-sanitizer's racecheck has something to say)",
+     0, 1000},
     {0},
 };
 
@@ -77,7 +82,7 @@ static int measure(struct gpu_bench *b, const struct gemm_shapes *g, struct gemm
             char name[64];
             n.shape.rows = rows;
             more = !g->head[i] || rows < g->head_rows;
-            if (gpu_gemm(b, &n.shape, &r, e))
+            if (gpu_gemm(b, &n.shape, skip == CLI_UNSET ? -1 : (int)skip, &r, e))
                 return -1;
             shape_name(&n.shape, name);
             printf("%-42s %5d %9.1f %9.1f %6.2f %11d %7.4f\n", name, rows, 1e-12 * r.first, 1e-12 * r.best,

@@ -21,7 +21,9 @@ struct gpu_gemm {
 struct gpu_bench; /* a handle with operands */
 OF_CUDA struct gpu_bench *gpu_bench_open(struct err *e);
 OF_CUDA void gpu_bench_close(struct gpu_bench *b);
-OF_CUDA int gpu_gemm(struct gpu_bench *b, const struct gemm_shape *s, struct gpu_gemm *g, struct err *e);
+/* skip >= 0: algorithms of another number (CUBLASLT_ALGO_CONFIG_ID) only, every tile and number of stages of theirs
+ * tried in turn; the first that works is the first choice. */
+OF_CUDA int gpu_gemm(struct gpu_bench *b, const struct gemm_shape *s, int skip, struct gpu_gemm *g, struct err *e);
 /* Name of device 0 and version of the library, as tables hold them. */
 OF_CUDA int gpu_name(char name[256], int64_t *cublaslt, struct err *e);
 

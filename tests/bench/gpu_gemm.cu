@@ -9,7 +9,7 @@ extern "C" {
 
 /* Operands are taken from a pool in turn, so that none is in the cache when it comes by again. */
 static const size_t pool_bytes = (size_t)1 << 30, cold_bytes = 256 << 20;
-enum { MOST = 32, RUNS = 5, MAX_CALLS = 64 };
+enum { MOST = 32, RUNS = 5, MAX_CALLS = 64, MAX_IDS = 128, MAX_CAPS = 256 };
 static const float run_ms = 0.35f;
 
 struct gpu_bench {
@@ -196,11 +196,56 @@ static int compare(struct gpu_bench *b, const struct matmul *m, const struct ope
     return 0;
 }
 
-static int measure(struct gpu_bench *b, const struct matmul *m, const struct operands *o, struct gpu_gemm *g,
+/* ---- which algorithms */
+
+static int capabilities(const cublasLtMatmulAlgo_t *a, cublasLtMatmulAlgoCapAttributes_t what, uint32_t *id, int max)
+{
+    size_t nb = 0;
+    if (cublasLtMatmulAlgoCapGetAttribute(a, what, id, (size_t)max * sizeof *id, &nb) != CUBLAS_STATUS_SUCCESS)
+        nb = 0;
+    return (int)(nb / sizeof *id);
+}
+
+static void configure(cublasLtMatmulAlgo_t *a, cublasLtMatmulAlgoConfigAttributes_t what, uint32_t value)
+{
+    cublasLtMatmulAlgoConfigSetAttribute(a, what, &value, sizeof value);
+}
+
+/* Those of another number than `skip` that the backend allows, tile by tile. */
+static int others(struct gpu_bench *b, const struct matmul *m, int skip, cublasLtMatmulAlgo_t *list, int max)
+{
+    const cudaDataType_t in = m->shape.input == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F,
+                         out = m->shape.output == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    int id[MAX_IDS], n_ids = 0, n = 0;
+    if (cublasLtMatmulAlgoGetIds(b->blas, CUBLAS_COMPUTE_32F, CUDA_R_32F, in, in, out, out, MAX_IDS, id, &n_ids) !=
+        CUBLAS_STATUS_SUCCESS)
+        return 0;
+    for (int i = 0; i < n_ids; i++) {
+        cublasLtMatmulAlgo_t a;
+        if (id[i] == skip || cublasLtMatmulAlgoInit(b->blas, CUBLAS_COMPUTE_32F, CUDA_R_32F, in, in, out, out, id[i],
+                                                    &a) != CUBLAS_STATUS_SUCCESS)
+            continue;
+        uint32_t tile[MAX_CAPS] = {0}, stages[MAX_CAPS] = {0};
+        const int n_tiles = std::max(1, capabilities(&a, CUBLASLT_ALGO_CAP_TILE_IDS, tile, MAX_CAPS)),
+                  n_stages = std::max(1, capabilities(&a, CUBLASLT_ALGO_CAP_STAGES_IDS, stages, MAX_CAPS));
+        for (int t = 0; t < n_tiles; t++)
+            for (int s = 0; s < n_stages && n < max; s++) {
+                configure(&a, CUBLASLT_ALGO_CONFIG_TILE_ID, tile[t]);
+                configure(&a, CUBLASLT_ALGO_CONFIG_STAGES_ID, stages[s]);
+                configure(&a, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 1);
+                configure(&a, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, CUBLASLT_REDUCTION_SCHEME_NONE);
+                if (matmul_allows(b->blas, m, &a))
+                    list[n++] = a;
+            }
+    }
+    return n;
+}
+
+static int measure(struct gpu_bench *b, const struct matmul *m, const struct operands *o, int skip, struct gpu_gemm *g,
                    struct err *e)
 {
     cublasLtMatmulAlgo_t a[MOST];
-    const int n = matmul_candidates(b->blas, m, a, MOST);
+    const int n = skip >= 0 ? others(b, m, skip, a, MOST) : matmul_candidates(b->blas, m, a, MOST);
     if (!n)
         return err_set(e, ERR_DEVICE, "cuBLASLt has no algorithm for %d rows, in %d, out %d", m->shape.rows,
                        m->shape.in, m->shape.out);
@@ -242,7 +287,7 @@ static int measure(struct gpu_bench *b, const struct matmul *m, const struct ope
     return compare(b, m, o, &a[0], &a[fastest], &g->differ, e);
 }
 
-extern "C" int gpu_gemm(struct gpu_bench *b, const struct gemm_shape *s, struct gpu_gemm *g, struct err *e)
+extern "C" int gpu_gemm(struct gpu_bench *b, const struct gemm_shape *s, int skip, struct gpu_gemm *g, struct err *e)
 {
     struct operands o;
     struct matmul m;
@@ -253,7 +298,7 @@ extern "C" int gpu_gemm(struct gpu_bench *b, const struct gemm_shape *s, struct 
                               matmul_alignment(NULL, s->backward ? s->out : s->in, s->input),
                               matmul_alignment(NULL, s->stride, s->output)};
     const int rc = matmul_open(&m, s, alignment)
-                       ? measure(b, &m, &o, g, e)
+                       ? measure(b, &m, &o, skip, g, e)
                        : err_set(e, ERR_DEVICE, "cuBLASLt cannot describe a product of %d rows, in %d, out %d", s->rows,
                                  s->in, s->out);
     matmul_close(&m);
