@@ -6,7 +6,7 @@ static void replay_input(const struct model *m, const struct block_replay *rp, c
                          int layer, struct be_view x, int width)
 {
     const size_t u = (size_t)unit_index(role, layer, m->n_layers);
-    replayer_input(rp->r, x, b->n_rows, width, be_at(rp->amax_static, u),
+    replayer_input(rp->r, x, b->n_rows, width, be_at(rp->amax_static, u), (size_t)rp->n_units,
                    be_at(rp->amax_batch, u * (size_t)b->n_batches), b->batch);
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "mem.h"
+#include "sha256.h"
 
 enum { MAX_BLOCK_ROWS = 1 << 22 };
 
@@ -36,6 +37,24 @@ static void set_range(struct block *b, const struct calib *c, int first_batch, i
     b->first_row = c->offset[b->first_seq];
     for (int s = 0; s < b->n_seqs; s++)
         b->n_loss += c->n_loss[b->first_seq + s];
+}
+
+void block_hash(const struct calib *c, int first_batch, int n_batches, char hex[65])
+{
+    const int64_t begin = first_seq(c, first_batch), end = first_seq(c, first_batch + n_batches);
+    const int64_t row = c->offset[begin], rows = c->offset[end] - row, seqs = end - begin;
+    const int64_t head[] = {begin, seqs, rows, n_batches, c->batch_size, c->sentinels};
+    struct sha256 s;
+    sha256_init(&s);
+    sha256_add(&s, head, sizeof head);
+    for (int64_t i = begin; i < end; i++)
+        sha256_add(&s, &(int64_t){c->offset[i + 1] - row}, sizeof(int64_t));
+    sha256_add(&s, c->sentinel + begin, (size_t)seqs);
+    sha256_add(&s, c->n_loss + begin, (size_t)seqs * sizeof *c->n_loss);
+    sha256_add(&s, c->batch_loss + first_batch, (size_t)n_batches * sizeof *c->batch_loss);
+    sha256_add(&s, c->ids + row, (size_t)rows * sizeof *c->ids);
+    sha256_add(&s, c->target + row, (size_t)rows * sizeof *c->target);
+    sha256_hex(&s, hex);
 }
 
 /* Lays I32 arrays one after the other in host memory and remembers where. */

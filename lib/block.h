@@ -27,6 +27,9 @@ enum { BLOCK_ROWS = 8192 };
  * BLOCK_ROWS rows. Block i is the batches (*first)[i] .. (*first)[i+1]-1. Cut from the front, so that more captions
  * leave earlier blocks alone. Returns n; the caller frees *first. */
 int block_cut(const struct calib *c, int batches, int **first);
+/* SHA-256 of all that a block's results depend on, besides weights and arithmetic: its sequences, where in the captions
+ * they stand, their batches and losses. */
+void block_hash(const struct calib *c, int first_batch, int n_batches, char hex[65]);
 /* The block of n_batches batches from first_batch; bf16: take the bf16 scales. ERR_LIMIT where it has too many rows. */
 int block_open(struct block *b, const struct be_ops *ops, struct be *be, const struct calib *c, int first_batch,
                int n_batches, bool bf16, struct err *e) MUST_CHECK;

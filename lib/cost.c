@@ -84,21 +84,22 @@ static void sum_profile(struct cost *c)
 int cost_count(struct cost *c, const struct be_ops *ops, const struct lm *lm, const struct calib *calib,
                const struct replay_set *set, const struct scorer_options *o, size_t device_memory, struct err *e)
 {
-    struct scorer_result r;
+    struct scorer_sample sample = {.calib = calib, .set = set};
+    struct scorer_result *r = &sample.result;
     struct dry_memory memory = {.limit = device_memory};
     int *first;
     *c = (struct cost){.rows = calib->n_rows, .replays = set->n, .blocks = block_cut(calib, o->block_batches, &first)};
     free(first);
-    if (scorer_run(&r, profile_counts(dry_ops(ops, &memory)), lm, calib, set, o, e))
+    if (scorer_run(&sample, 1, profile_counts(dry_ops(ops, &memory)), lm, o, e))
         return -1;
-    c->scored_rows = r.n_scored_rows;
+    c->scored_rows = r->n_scored_rows;
     sum_profile(c);
-    const size_t units = (size_t)r.n_units;
-    c->host_bytes = model_of(ops)->host_base + ((size_t)set->n * (size_t)r.n_scored_seqs * units) * sizeof(double) +
-                    (size_t)r.n_batches * units * sizeof(float) + (ops->room ? memory.host_peak : memory.peak);
+    const size_t units = (size_t)r->n_units;
+    c->host_bytes = model_of(ops)->host_base + ((size_t)set->n * (size_t)r->n_scored_seqs * units) * sizeof(double) +
+                    (size_t)r->n_batches * units * sizeof(float) + (ops->room ? memory.host_peak : memory.peak);
     if (ops->room)
-        c->device_bytes = CONTEXT_BYTES + (r.placement.bytes > memory.peak ? r.placement.bytes : memory.peak);
-    scorer_result_free(&r);
+        c->device_bytes = CONTEXT_BYTES + (r->placement.bytes > memory.peak ? r->placement.bytes : memory.peak);
+    scorer_result_free(r);
     return 0;
 }
 

@@ -64,8 +64,8 @@ static void chunk(struct model *m, const struct block *b, const struct head_buff
         model_linear(m, be_at(hb->z, (size_t)row0), x, w, n, m->D, rows, m->V);
     }
     ops->xent(m->be, hb->stat, be_at(hb->loss, (size_t)r0), hb->z, target, n, m->V);
-    replayer_input(rp->r, x, n, m->D, be_at(rp->amax_static, u), be_at(rp->amax_batch, u * (size_t)b->n_batches),
-                   be_at(b->loss_batch, (size_t)r0));
+    replayer_input(rp->r, x, n, m->D, be_at(rp->amax_static, u), (size_t)rp->n_units,
+                   be_at(rp->amax_batch, u * (size_t)b->n_batches), be_at(b->loss_batch, (size_t)r0));
     ops->zero(m->be, hb->sum, (size_t)n * (size_t)m->D);
     for (int i = n_blocks - 1; i >= 0; i--) { /* downwards: the last block is still there */
         const struct be_view w = weights_head_block(m->weights, i, &row0, &rows);

@@ -79,7 +79,7 @@ void model_layer_forward(struct model *m, int layer, const struct block *b, stru
 /* Replays of one block: what replayer_* need, per unit. */
 struct block_replay {
     struct replayer *r;
-    struct be_view amax_static; /* F32 [units] */
+    struct be_view amax_static; /* F32 [samples, units] */
     struct be_view amax_batch;  /* F32 [units, n_batches] of this block */
     struct be_view amax_weight; /* F32 [units] */
     struct be_view head_cols;   /* F32 [D]: column maxima of lm_head; NULL buffer where no quantizer needs them */

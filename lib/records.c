@@ -188,7 +188,7 @@ static int apply_scores(struct records_file *f, struct scorer_result *r, size_t 
         return malformed(f, frame, "has another size than its block", e);
     bool finite = isfinite(h.seconds) && isfinite(h.loss_sum) && h.loss_rows >= 0;
     for (int k = 0; k < f->n_replays; k++) {
-        double *to = r->record + ((size_t)f->replay[k] * (size_t)r->n_scored_seqs + (size_t)b->first_seq) * U;
+        double *to = scorer_record(r, f->replay[k], b->first_seq);
         memcpy(to, in->data + sizeof h + (size_t)k * n * sizeof *to, n * sizeof *to);
         for (size_t i = 0; i < n; i++)
             finite = finite && isfinite(to[i]) && to[i] >= 0;
@@ -198,6 +198,8 @@ static int apply_scores(struct records_file *f, struct scorer_result *r, size_t 
     b->score_seconds = h.seconds;
     b->loss_sum = h.loss_sum;
     b->loss_rows = h.loss_rows;
+    for (int k = 0; k < f->n_replays; k++)
+        *scorer_scored(r, f->replay[k], h.block) = true;
     f->scored[h.block] = true;
     return 0;
 }
@@ -254,8 +256,7 @@ static void add_scores(struct records_file *f, const struct scorer_result *r, in
     unsigned char *p = xmalloc(sizeof h + (size_t)f->n_replays * n, 1);
     memcpy(p, &h, sizeof h);
     for (int k = 0; k < f->n_replays; k++)
-        memcpy(p + sizeof h + (size_t)k * n,
-               r->record + ((size_t)f->replay[k] * (size_t)r->n_scored_seqs + (size_t)b->first_seq) * U, n);
+        memcpy(p + sizeof h + (size_t)k * n, scorer_record(r, f->replay[k], b->first_seq), n);
     journal_add(&f->journal, RECORDS_SCORES, p, sizeof h + (size_t)f->n_replays * n);
     f->scored[i] = true;
     free(p);
@@ -273,14 +274,18 @@ int records_append(struct records_file *f, const struct scorer_result *r, const 
         free(f->gemm);
         f->gemm = xstrdup(r->gemm);
     }
-    bool all = true;
+    bool all = true, whole;
     for (int i = 0; i < r->n_blocks; i++) {
         if (r->block[i].calibrated && !f->calibrated[i])
             add_calibration(f, r, i);
         all = all && f->calibrated[i];
     }
-    for (int i = 0; i < r->n_scored_blocks && all; i++)
-        if (r->block[i].scored && !f->scored[i])
+    for (int i = 0; i < r->n_scored_blocks && all; i++) {
+        whole = true;
+        for (int k = 0; k < f->n_replays; k++)
+            whole = whole && *scorer_scored(r, f->replay[k], i);
+        if (whole && !f->scored[i])
             add_scores(f, r, i);
+    }
     return journal_flush(&f->journal, e);
 }

@@ -46,7 +46,7 @@ void records_file_free(struct records_file *f);
 /* The header of a journal that was read. NULL with ERR_FORMAT; the caller owns it. */
 json_t *records_header(const struct journal *j, struct err *e) MUST_CHECK;
 /* Put what the frames behind the header hold into the result, and mark what the journal has. Marks a block of the
- * result as calibrated, never as scored: other cells may lack it. ERR_FORMAT where a frame makes no sense, ERR_CONFIG
+ * result as calibrated, and as scored by the cell's replays. ERR_FORMAT where a frame makes no sense, ERR_CONFIG
  * where numbers differ from those that are in the result. */
 int records_apply(struct records_file *f, struct scorer_result *r, struct err *e) MUST_CHECK;
 

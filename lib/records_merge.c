@@ -75,7 +75,7 @@ static int check_overlap(const struct records_file *part, size_t n, int n_blocks
 }
 
 /* Every block that is wanted is there. */
-static int check_holes(const struct records_file *part, size_t n, struct scorer_result *r, struct err *e)
+static int check_holes(const struct records_file *part, size_t n, const struct scorer_result *r, struct err *e)
 {
     bool *calibrated = xcalloc((size_t)r->n_blocks, sizeof *calibrated);
     bool *scored = xcalloc((size_t)r->n_blocks, sizeof *scored);
@@ -100,8 +100,6 @@ static int check_holes(const struct records_file *part, size_t n, struct scorer_
                              torn < n ? part[torn].journal.path : "", torn < n ? "' is torn off" : "");
             }
     }
-    for (int b = 0; b < r->n_scored_blocks && !rc; b++)
-        r->block[b].scored = true;
     free(calibrated);
     free(scored);
     return rc;

@@ -100,17 +100,15 @@ static int load(void *self, struct scorer_result *r, struct err *e)
     if (!rc && o->parts && !o->calibrate_only)
         rc = check_calibration(s, r, other, e);
     free(other);
-    int n = 0, calibrated = 0;
+    int scored = 0, calibrated = 0;
     for (int b = 0; b < r->n_blocks && !rc; b++) {
-        r->block[b].scored = b < r->n_scored_blocks;
-        for (size_t i = 0; i < s->n; i++)
-            r->block[b].scored = r->block[b].scored && s->file[i].scored[b];
-        n += r->block[b].scored;
         calibrated += r->block[b].calibrated;
+        for (size_t i = 0; i < s->n; i++)
+            scored += s->file[i].scored[b];
     }
     if (calibrated && !rc)
-        cli_verbose("%d of %d blocks are calibrated, %d of %d scored already", calibrated, r->n_blocks, n,
-                    r->n_scored_blocks);
+        cli_verbose("%d of %d blocks are calibrated already, %d of %d scored", calibrated, r->n_blocks, scored,
+                    (int)s->n * r->n_scored_blocks);
     return rc;
 }
 

@@ -1,19 +1,23 @@
 #include "replay.h"
 
-static int find_or_add(struct quantizer *list, int *n, const struct quantizer *q)
+static int find_or_add(struct quantizer *list, int *sample, int *n, const struct quantizer *q, int of)
 {
     for (int i = 0; i < *n; i++)
-        if (quantizer_equal(&list[i], q))
+        if (quantizer_equal(&list[i], q) && (!sample || sample[i] == of))
             return i;
     if (*n == REPLAY_MAX_QUANTIZERS)
         return -1;
     list[*n] = *q;
+    if (sample)
+        sample[*n] = of;
     return (*n)++;
 }
 
-int replay_add(struct replay_set *s, const struct pair *p, struct err *e)
+static int add(struct replay_set *s, const struct quantizer *weight, const struct quantizer *act, int sample,
+               struct err *e)
 {
-    const int w = find_or_add(s->weight, &s->n_weight, &p->weight), a = find_or_add(s->act, &s->n_act, &p->activation);
+    const int w = find_or_add(s->weight, NULL, &s->n_weight, weight, 0),
+              a = find_or_add(s->act, s->sample, &s->n_act, act, replay_is_static(act) ? sample : 0);
     if (w >= 0 && a >= 0)
         for (int i = 0; i < s->n; i++)
             if (s->replay[i].weight == w && s->replay[i].act == a)
@@ -25,10 +29,44 @@ int replay_add(struct replay_set *s, const struct pair *p, struct err *e)
     return s->n++;
 }
 
+int replay_add(struct replay_set *s, const struct pair *p, struct err *e)
+{
+    return add(s, &p->weight, &p->activation, 0, e);
+}
+
+int replay_join(struct replay_set *s, const struct replay_set *from, int sample, int *map, struct err *e)
+{
+    for (int i = 0; i < from->n; i++) {
+        map[i] = add(s, &from->weight[from->replay[i].weight], &from->act[from->replay[i].act], sample, e);
+        if (map[i] < 0)
+            return -1;
+    }
+    return 0;
+}
+
+bool replay_is_static(const struct quantizer *q)
+{
+    return q->format != QF_NONE && q->granularity == QG_TENSOR && !q->dynamic;
+}
+
 bool replay_needs_static_amax(const struct replay_set *s)
 {
     for (int i = 0; i < s->n_act; i++)
-        if (s->act[i].format != QF_NONE && s->act[i].granularity == QG_TENSOR && !s->act[i].dynamic)
+        if (replay_is_static(&s->act[i]))
+            return true;
+    return false;
+}
+
+static bool wanted(const struct replayer *r, int replay)
+{
+    return !r->wanted || r->wanted[replay];
+}
+
+/* Is weight quantizer w, or activation quantizer a, part of a replay that is wanted? -1: any. */
+static bool in_use(const struct replayer *r, int w, int a)
+{
+    for (int i = 0; i < r->set->n; i++)
+        if (wanted(r, i) && (w < 0 || r->set->replay[i].weight == w) && (a < 0 || r->set->replay[i].act == a))
             return true;
     return false;
 }
@@ -112,7 +150,7 @@ static struct be_view quantized_input(const struct replayer *r, int a)
 }
 
 void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static,
-                    struct be_view amax_batch, struct be_view batch)
+                    size_t sample_stride, struct be_view amax_batch, struct be_view batch)
 {
     if (N > r->max_rows)
         BUG("%d rows for a workspace of %d", N, r->max_rows);
@@ -122,10 +160,11 @@ void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct b
     const int phase = be_phase(r->ops, r->be, PHASE_QUANTIZE);
     for (int a = 0; a < r->set->n_act; a++) {
         const struct quantizer *q = &r->set->act[a];
-        if (q->format == QF_NONE)
+        if (q->format == QF_NONE || !in_use(r, -1, a))
             continue;
         const bool per_batch = q->granularity == QG_TENSOR && q->dynamic;
-        r->ops->fakequant(r->be, quantized_input(r, a), x, q, per_batch ? amax_batch : amax_static,
+        r->ops->fakequant(r->be, quantized_input(r, a), x, q,
+                          per_batch ? amax_batch : be_at(amax_static, (size_t)r->set->sample[a] * sample_stride),
                           per_batch ? batch : (struct be_view){0}, N, I, r->bf16);
     }
     be_phase(r->ops, r->be, phase);
@@ -154,13 +193,15 @@ void replayer_unit(struct replayer *r, struct be_view w, int O, struct be_view a
     for (int k = 0; k < r->set->n_weight; k++) {
         const struct quantizer *qw = &r->set->weight[k];
         struct be_view wq = w;
+        if (!in_use(r, k, -1))
+            continue;
         if (qw->format != QF_NONE) {
             wq = (struct be_view){r->weight_buf, 0, r->weight};
             r->ops->fakequant(r->be, wq, w, qw, qw->granularity == QG_IN_CHANNEL ? col_amax : amax_w, none, O, r->I,
                               r->bf16);
         }
         for (int i = 0; i < r->set->n; i++) {
-            if (r->set->replay[i].weight != k)
+            if (r->set->replay[i].weight != k || !wanted(r, i))
                 continue;
             be_phase(r->ops, r->be, PHASE_REPLAY + i);
             q.yq[q.n] = be_at(out, (size_t)q.n * r->out_stride);

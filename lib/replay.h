@@ -1,7 +1,8 @@
 /* replay - which quantizer combinations are replayed at every unit, and the replaying.
  *
  * A replay is (weight quantizer or none, activation quantizer or none). Pairs that share a quantizer share its work: an
- * input is quantized once per activation quantizer, a weight once per weight quantizer.
+ * input is quantized once per activation quantizer, a weight once per weight quantizer. Activation quantizers with
+ * maxima of several samples of calibration data are as many activation quantizers; without static maxima they are one.
  *   score of a replay at a unit, per row = sum over outputs of (G * (Yq - Y))^2,
  *   Yq = fakequant(X) fakequant(W)^T, G = dL/dY, Y = X W^T unquantized. */
 #ifndef REPLAY_H
@@ -14,6 +15,7 @@ enum { REPLAY_MAX_QUANTIZERS = 64 };
 struct replay_set {
     struct quantizer weight[REPLAY_MAX_QUANTIZERS],
         act[REPLAY_MAX_QUANTIZERS]; /* distinct; QF_NONE may be among them */
+    int sample[REPLAY_MAX_QUANTIZERS]; /* whose static maxima act[i] takes; 0 where it needs none */
     int n_weight, n_act;
     struct {
         int weight, act; /* indices */
@@ -24,7 +26,10 @@ struct replay_set {
 /* Add a pair; returns the index of its replay, which may be one that another pair has added. -1 with ERR_LIMIT when
  * there are too many. */
 int replay_add(struct replay_set *s, const struct pair *p, struct err *e) MUST_CHECK;
-/* Does any activation quantizer need amax over the calibration data? */
+/* Add all replays of another set, its maxima being those of `sample`; map [from->n] gets their indices. */
+int replay_join(struct replay_set *s, const struct replay_set *from, int sample, int *map, struct err *e);
+/* Does this quantizer need the maximum over the calibration data? Does any activation quantizer of the set? */
+bool replay_is_static(const struct quantizer *q);
 bool replay_needs_static_amax(const struct replay_set *s);
 
 /* The workspace of replaying. Views into buffers of the backend, for up to max_rows rows. */
@@ -32,6 +37,7 @@ struct replayer {
     const struct be_ops *ops;
     struct be *be;
     const struct replay_set *set;
+    const bool *wanted; /* [set->n] which replays to do now; NULL: all */
     bool bf16;
     enum dtype act, weight;
     int max_rows;
@@ -56,10 +62,10 @@ size_t replayer_bytes(const struct be_ops *ops, const struct replay_set *set, bo
                       const struct replay_size *size);
 void replayer_close(struct replayer *r);
 
-/* Quantize the input x [N, I] of the units that follow. amax_static F32 [1]: over all calibration data; amax_batch F32:
- * one per batch; batch I32 [N]: the batch of each row. */
+/* Quantize the input x [N, I] of the units that follow. amax_static F32: over all calibration data, that of sample i
+ * at i * sample_stride; amax_batch F32: one per batch; batch I32 [N]: the batch of each row. */
 void replayer_input(struct replayer *r, struct be_view x, int N, int I, struct be_view amax_static,
-                    struct be_view amax_batch, struct be_view batch);
+                    size_t sample_stride, struct be_view amax_batch, struct be_view batch);
 /* Replay everything at weights w [O, I]. amax_w F32 [1]: max |w| of the whole tensor; col_amax F32 [I]: of its columns,
  * or a NULL buffer: taken from w. y [N, ..]: unquantized output, rows ldy apart; g [N, O].
  * sum F64: row sums, added to sum[replay*sum_stride + row]. */

@@ -8,39 +8,54 @@
 #include "layer_inputs.h"
 #include "mem.h"
 #include "model.h"
+#include "scorer_tasks.h"
 
 struct run {
     const struct be_ops *ops;
     struct be *be;
     const struct lm *lm;
-    const struct calib *calib;
-    const struct replay_set *set;
     const struct scorer_options *o;
+    struct tasks tasks;
+    const struct replay_set *set; /* of the tasks */
     struct weights weights;
     struct model model;
     struct replayer replayer;
-    struct block *block;
+    struct block *block; /* [tasks] */
     int n_units;
-    int *to_calibrate, n_to_calibrate, *to_score, n_to_score; /* numbers of blocks, ascending */
-    bool *will_score;                                         /* [blocks] */
+    int *to_calibrate, n_to_calibrate, *to_score, n_to_score; /* numbers of tasks, ascending */
     bool single_pass, weights_known;
     struct layer_inputs inputs;
     struct be_buf *sweep_amax;        /* F32 [units, batches of a block] */
-    struct be_buf *static_amax;       /* F32 [units] */
+    struct be_buf *static_amax;       /* F32 [samples, units] */
     struct be_buf *weight_amax;       /* F32 [units] */
     struct be_buf *head_cols;         /* F32 [D] */
     struct be_buf *row_sum, *seq_sum; /* F64 */
-    struct scorer_result *r;
-    char *gemm;   /* of the store: of earlier runs */
+    char **gemm;  /* [samples] of the stores: of earlier runs */
     double since; /* when the last pass was over */
     struct cli_progress progress;
 };
+
+static struct scorer_result *result(const struct run *t, int sample)
+{
+    return &t->tasks.sample[sample].result;
+}
+
+/* Of one of the samples that a task is in. */
+static const struct calib *calib_of(const struct run *t, int task)
+{
+    return t->tasks.sample[t->tasks.task[task].sample].calib;
+}
+
+static bool will_score(const struct run *t, int task)
+{
+    return t->tasks.task[task].n_wanted > 0;
+}
 
 static void start_block(struct run *t, int i, bool keep)
 {
     const struct block *b = &t->block[i];
     inputs_start(&t->inputs, i, b->n_rows, keep);
-    weights_embed(&t->weights, inputs_at(&t->inputs, i, 0), t->calib->ids + b->first_row, b->n_rows);
+    weights_embed(&t->weights, inputs_at(&t->inputs, i, 0), calib_of(t, i)->ids + b->first_row, b->n_rows);
     inputs_written(&t->inputs, i, 0);
 }
 
@@ -75,50 +90,52 @@ static void note_head_amax(struct run *t)
 static int note_gemm(struct run *t, struct err *e)
 {
     char *now = t->ops->gemm_used ? t->ops->gemm_used(t->be) : NULL;
-    if (!now)
-        return 0;
-    free(t->r->gemm);
-    t->r->gemm = t->gemm ? gemm_used_merge(t->gemm, now, e) : xstrdup(now);
+    int rc = 0;
+    for (int s = 0; s < t->tasks.n_samples && now && !rc; s++) {
+        struct scorer_result *r = result(t, s);
+        free(r->gemm);
+        r->gemm = t->gemm[s] ? gemm_used_merge(t->gemm[s], now, e) : xstrdup(now);
+        rc = r->gemm ? 0 : -1;
+    }
     free(now);
-    return t->r->gemm ? 0 : -1;
+    return rc;
 }
 
-/* These n blocks are done. */
+static int look(struct run *t, struct err *e)
+{
+    for (int s = 0; s < t->tasks.n_samples; s++) {
+        const struct scorer_rule *rule = t->tasks.sample[s].rule;
+        if (rule && rule->look(rule->self, result(t, s), e))
+            return -1;
+    }
+    return 0;
+}
+
+/* These n tasks are done. */
 static int end_pass(struct run *t, const int *list, int n, bool scored, struct err *e)
 {
     const double now = cli_seconds();
-    for (int k = 0; k < n; k++) {
-        struct scorer_block *b = &t->r->block[list[k]];
-        *(scored ? &b->scored : &b->calibrated) = true;
-        *(scored ? &b->score_seconds : &b->calibrate_seconds) = (now - t->since) / n;
-    }
+    for (int k = 0; k < n; k++)
+        tasks_done(&t->tasks, list[k], scored, (now - t->since) / n);
     t->since = now;
-    if (!t->o->store)
-        return 0;
-    return note_gemm(t, e) ? -1 : t->o->store->save(t->o->store->self, t->r, e);
+    if (note_gemm(t, e))
+        return -1;
+    for (int s = 0; s < t->tasks.n_samples; s++) {
+        const struct scorer_store *store = t->tasks.sample[s].store;
+        if (store && store->save(store->self, result(t, s), e))
+            return -1;
+    }
+    return 0;
 }
 
 /* ---- forward: all layers over the n blocks of a list */
-
-static int store_amax(struct run *t, const struct block *b, float *sweep, struct err *e)
-{
-    for (int u = 0; u < t->n_units; u++)
-        for (int k = 0; k < b->n_batches; k++) {
-            const float a = sweep[(size_t)u * (size_t)b->n_batches + (size_t)k];
-            t->r->amax[(size_t)(b->first_batch + k) * (size_t)t->n_units + (size_t)u] = a;
-            if (!isfinite(a))
-                return err_set(e, ERR_NUMERIC, "the input of '%s' is not finite in calibration batch %d",
-                               model_unit(t->lm, u)->name, b->first_batch + k + 1);
-        }
-    return 0;
-}
 
 static int forward_pass(struct run *t, const int *list, int n, bool keep, bool calibrate, struct err *e)
 {
     const size_t max_batches = (size_t)t->o->block_batches, stride = (size_t)t->n_units * max_batches * 4;
     struct be_buf *amax_buf = calibrate ? t->ops->alloc(t->be, (size_t)n * stride) : NULL;
     for (int k = 0; k < n; k++)
-        start_block(t, list[k], keep && t->will_score[list[k]]);
+        start_block(t, list[k], keep && will_score(t, list[k]));
     be_phase(t->ops, t->be, PHASE_FORWARD);
     for (int layer = 0; layer < t->model.n_layers; layer++) {
         weights_wait(&t->weights, layer, layer + 1);
@@ -143,7 +160,7 @@ static int forward_pass(struct run *t, const int *list, int n, bool keep, bool c
         const struct be_view amax = {amax_buf, (size_t)k * stride, DT_F32};
         model_head_amax(&t->model, b, inputs_at(&t->inputs, list[k], t->model.n_layers), amax);
         t->ops->get(t->be, sweep, amax, (size_t)t->n_units * (size_t)b->n_batches);
-        rc = t->ops->sync(t->be, e) ? -1 : store_amax(t, b, sweep, e);
+        rc = t->ops->sync(t->be, e) ? -1 : tasks_put_maxima(&t->tasks, t->lm, list[k], sweep, e);
     }
     free(sweep);
     t->ops->free(t->be, amax_buf);
@@ -158,9 +175,11 @@ static int calibrate(struct run *t, int pass, struct err *e)
         if (forward_pass(t, list, n, t->single_pass, true, e))
             return -1;
         for (int k = 0; k < n; k++)
-            if (!t->single_pass || !t->will_score[list[k]])
+            if (!t->single_pass || !will_score(t, list[k]))
                 inputs_drop(&t->inputs, list[k]);
-        t->ops->get(t->be, t->r->weight_amax, (struct be_view){t->weight_amax, 0, DT_F32}, (size_t)t->n_units);
+        for (int s = 0; s < t->tasks.n_samples; s++)
+            t->ops->get(t->be, result(t, s)->weight_amax, (struct be_view){t->weight_amax, 0, DT_F32},
+                        (size_t)t->n_units);
         if (t->ops->sync(t->be, e) || end_pass(t, list, n, false, e))
             return -1;
     }
@@ -169,24 +188,30 @@ static int calibrate(struct run *t, int pass, struct err *e)
 
 static void put_static_amax(struct run *t)
 {
-    float *m = xcalloc((size_t)t->n_units, sizeof *m);
-    for (int k = 0; k < t->r->n_batches; k++)
-        for (int u = 0; u < t->n_units; u++)
-            m[u] = fmaxf(m[u], t->r->amax[(size_t)k * (size_t)t->n_units + (size_t)u]); /* finite: store_amax */
-    t->ops->put(t->be, (struct be_view){t->static_amax, 0, DT_F32}, m, (size_t)t->n_units);
+    const size_t U = (size_t)t->n_units;
+    float *m = xcalloc((size_t)t->tasks.n_samples * U, sizeof *m);
+    for (int s = 0; s < t->tasks.n_samples; s++) {
+        const struct scorer_result *r = result(t, s);
+        for (int k = 0; k < r->n_batches; k++)
+            for (size_t u = 0; u < U; u++) /* finite: store_amax */
+                m[(size_t)s * U + u] = fmaxf(m[(size_t)s * U + u], r->amax[(size_t)k * U + u]);
+    }
+    t->ops->put(t->be, (struct be_view){t->static_amax, 0, DT_F32}, m, (size_t)t->tasks.n_samples * U);
     free(m);
 }
 
-/* ---- backward over the n blocks of a list, whose layer inputs are there */
+/* ---- backward over the n tasks of a list, whose layer inputs are there */
 
-static void put_batch_amax(struct run *t, const struct block *b)
+static void put_batch_amax(struct run *t, int task)
 {
-    const size_t n = (size_t)b->n_batches;
-    float *m = xmalloc((size_t)t->n_units * n, sizeof *m);
-    for (size_t u = 0; u < (size_t)t->n_units; u++)
+    const struct task *of = &t->tasks.task[task];
+    const struct scorer_result *r = result(t, of->sample);
+    const size_t n = (size_t)t->block[task].n_batches, U = (size_t)t->n_units;
+    float *m = xmalloc(U * n, sizeof *m);
+    for (size_t u = 0; u < U; u++)
         for (size_t k = 0; k < n; k++)
-            m[u * n + k] = t->r->amax[((size_t)b->first_batch + k) * (size_t)t->n_units + u];
-    t->ops->put(t->be, (struct be_view){t->sweep_amax, 0, DT_F32}, m, (size_t)t->n_units * n);
+            m[u * n + k] = r->amax[((size_t)r->block[of->index].first_batch + k) * U + u];
+    t->ops->put(t->be, (struct be_view){t->sweep_amax, 0, DT_F32}, m, U * n);
     free(m);
 }
 
@@ -205,52 +230,15 @@ static struct block_replay block_replay(struct run *t, size_t seq_sum_offset)
     };
 }
 
-static int check_record(const struct run *t, int replay, int64_t seq, int u, double x, struct err *e)
+static int store_records(struct run *t, int task, size_t seq_sum_offset, struct err *e)
 {
-    if (isfinite(x))
-        return 0;
-    char w[QUANTIZER_KEY], a[QUANTIZER_KEY];
-    quantizer_key(&t->set->weight[t->set->replay[replay].weight], w);
-    quantizer_key(&t->set->act[t->set->replay[replay].act], a);
-    const struct lm_unit *unit = model_unit(t->lm, u);
-    return err_set(e, ERR_NUMERIC,
-                   "the score of group '%s' (unit '%s', weight %s, activation %s) is not finite at sequence %lld",
-                   t->lm->group[unit->group].name, unit->name, w, a, (long long)seq + 1);
-}
-
-/* Copy a block's sums to the records, sequences that are not scored left out. */
-static int store_records(struct run *t, const struct block *b, size_t seq_sum_offset, struct err *e)
-{
-    const size_t S = (size_t)b->n_seqs, U = (size_t)t->n_units, n = (size_t)t->set->n * U * S;
+    const int S = t->block[task].n_seqs;
+    const size_t n = (size_t)t->set->n * (size_t)t->n_units * (size_t)S;
     double *sum = xmalloc(n, sizeof *sum);
     t->ops->get(t->be, sum, (struct be_view){t->seq_sum, seq_sum_offset, DT_F64}, n);
-    int rc = t->ops->sync(t->be, e);
-    for (int i = 0; i < t->set->n && !rc; i++)
-        for (int u = t->n_units - 1; u >= 0 && !rc;
-             u--) /* as gradients flow: the first that is not finite is the cause */
-            for (int s = 0; s < b->n_seqs && b->first_seq + s < t->r->n_scored_seqs && !rc; s++) {
-                const double x = sum[((size_t)i * U + (size_t)u) * S + (size_t)s];
-                const size_t seq = (size_t)(b->first_seq + s);
-                rc = check_record(t, i, (int64_t)seq, u, x, e);
-                t->r->record[((size_t)i * (size_t)t->r->n_scored_seqs + seq) * U + (size_t)u] = x;
-            }
+    const int rc = t->ops->sync(t->be, e) || tasks_put_scores(&t->tasks, t->lm, task, sum, S, e) ? -1 : 0;
     free(sum);
     return rc;
-}
-
-static void add_loss(struct run *t, int i, const float *loss)
-{
-    const struct block *b = &t->block[i];
-    struct scorer_block *of = &t->r->block[i];
-    int n = 0;
-    of->loss_sum = 0;
-    of->loss_rows = 0;
-    for (int s = 0; s < b->n_seqs; s++)
-        for (int k = 0; k < t->calib->n_loss[b->first_seq + s]; k++, n++)
-            if (s < of->n_seqs) {
-                of->loss_sum += (double)loss[n];
-                of->loss_rows++;
-            }
 }
 
 /* Of a kept block; the gradient takes its place. */
@@ -259,10 +247,15 @@ static struct be_view last_output(const struct run *t, int i)
     return inputs_at(&t->inputs, i, t->model.n_layers);
 }
 
+/* Of a task's backward sweep, in rows of a forward sweep. */
+static double score_cost(const struct run *t, int task)
+{
+    return (2.0 + t->tasks.task[task].n_wanted) * t->block[task].n_rows;
+}
+
 static int backward_pass(struct run *t, const int *list, int n, struct err *e)
 {
     const size_t replays = (size_t)t->set->n, U = (size_t)t->n_units;
-    const double cost = 2 + (double)t->set->n; /* in forward sweeps */
     size_t *seq_offset = xcalloc((size_t)n + 1, sizeof *seq_offset);
     for (int k = 0; k < n; k++)
         seq_offset[k + 1] = seq_offset[k] + replays * U * (size_t)t->block[list[k]].n_seqs * sizeof(double);
@@ -273,9 +266,10 @@ static int backward_pass(struct run *t, const int *list, int n, struct err *e)
         const struct block *b = &t->block[i];
         float *loss = xmalloc((size_t)b->n_loss, sizeof *loss);
         const struct block_replay rp = block_replay(t, seq_offset[k]);
-        put_batch_amax(t, b);
+        put_batch_amax(t, i);
+        t->replayer.wanted = t->tasks.task[i].wanted;
         model_head_backward(&t->model, b, last_output(t, i), last_output(t, i), &rp, loss);
-        add_loss(t, i, loss);
+        tasks_put_loss(&t->tasks, i, loss);
         free(loss);
     }
     be_phase(t->ops, t->be, PHASE_BACKWARD);
@@ -284,72 +278,76 @@ static int backward_pass(struct run *t, const int *list, int n, struct err *e)
         for (int k = 0; k < n; k++) {
             const int i = list[k];
             const struct block_replay rp = block_replay(t, seq_offset[k]);
-            put_batch_amax(t, &t->block[i]);
+            put_batch_amax(t, i);
+            t->replayer.wanted = t->tasks.task[i].wanted;
             model_layer_backward(&t->model, layer, &t->block[i], inputs_recall(&t->inputs, i, layer), last_output(t, i),
                                  &rp);
             if (k == 0)
                 weights_ahead(&t->weights);
-            cli_progress_step(&t->progress, cost * t->block[i].n_rows / t->model.n_layers);
+            cli_progress_step(&t->progress, score_cost(t, i) / t->model.n_layers);
         }
     }
     be_phase(t->ops, t->be, PHASE_SETUP);
     int rc = 0;
     for (int k = 0; k < n && !rc; k++)
-        rc = store_records(t, &t->block[list[k]], seq_offset[k], e);
+        rc = store_records(t, list[k], seq_offset[k], e);
     t->ops->free(t->be, t->seq_sum);
     t->seq_sum = NULL;
     free(seq_offset);
     return rc;
 }
 
+/* The next `pass` tasks of which something is still wanted, from *at on. */
+static int next_pass(struct run *t, int *list, int *at, int pass)
+{
+    int n = 0;
+    tasks_look(&t->tasks);
+    for (; *at < t->n_to_score && n < pass; ++*at)
+        if (will_score(t, t->to_score[*at]))
+            list[n++] = t->to_score[*at];
+    return n;
+}
+
 static int score(struct run *t, int pass, struct err *e)
 {
-    for (int begin = 0, n; begin < t->n_to_score; begin += n) {
-        const int *list = t->to_score + begin;
-        n = t->n_to_score - begin < pass ? t->n_to_score - begin : pass;
-        if (!t->single_pass && forward_pass(t, list, n, true, false, e))
-            return -1;
-        if (backward_pass(t, list, n, e))
-            return -1;
-        for (int k = 0; k < n; k++)
+    int *list = xmalloc((size_t)t->n_to_score, sizeof *list), rc = 0;
+    for (int at = 0, n; !rc && (n = next_pass(t, list, &at, pass)) > 0;) {
+        if ((!t->single_pass && forward_pass(t, list, n, true, false, e)) || backward_pass(t, list, n, e))
+            rc = -1;
+        for (int k = 0; k < n && !rc; k++)
             inputs_drop(&t->inputs, list[k]);
-        if (end_pass(t, list, n, true, e))
-            return -1;
+        if (!rc && (end_pass(t, list, n, true, e) || look(t, e)))
+            rc = -1;
     }
-    return 0;
+    free(list);
+    return rc;
 }
 
 /* ---- set-up */
 
-/* Blocks of a pass. */
+/* Tasks of a pass. */
 static int pass_blocks(const struct run *t)
 {
-    return t->o->pass_blocks > 0 ? t->o->pass_blocks : t->r->n_blocks;
+    int rules = 0;
+    for (int s = 0; s < t->tasks.n_samples; s++)
+        rules += t->tasks.sample[s].rule != NULL;
+    return t->o->pass_blocks > 0 ? t->o->pass_blocks : rules ? 1 : t->tasks.n;
 }
 
-/* Which blocks this run is about, less those that are there. */
 static int plan(struct run *t, struct err *e)
 {
-    const struct scorer_options *o = t->o;
-    const struct scorer_result *r = t->r;
-    const int64_t of = o->calibrate_only ? r->n_blocks : r->n_scored_blocks, k = o->parts > 0 ? o->parts : 1;
-    const int64_t begin = o->part * of / k, end = (o->part + 1) * of / k;
     bool within = true; /* what will be scored will be calibrated */
-    t->to_calibrate = xcalloc((size_t)r->n_blocks, sizeof *t->to_calibrate);
-    t->to_score = xcalloc((size_t)r->n_blocks, sizeof *t->to_score);
-    t->will_score = xcalloc((size_t)r->n_blocks, sizeof *t->will_score);
-    for (int i = 0; i < r->n_blocks; i++) {
-        const bool mine = i >= begin && i < end;
-        if (!r->block[i].calibrated && (o->calibrate_only ? mine : o->parts == 0))
+    if (tasks_plan(&t->tasks, t->o, e))
+        return -1;
+    t->to_calibrate = xcalloc((size_t)t->tasks.n, sizeof *t->to_calibrate);
+    t->to_score = xcalloc((size_t)t->tasks.n, sizeof *t->to_score);
+    for (int i = 0; i < t->tasks.n; i++) {
+        if (t->tasks.task[i].calibrate)
             t->to_calibrate[t->n_to_calibrate++] = i;
-        else if (!r->block[i].calibrated && !o->calibrate_only)
-            return err_set(e, ERR_CONFIG, "the maxima of block %d of %d are missing: calibrate before a part is scored",
-                           i + 1, r->n_blocks);
-        if (o->calibrate_only || !mine || r->block[i].scored)
+        if (!will_score(t, i))
             continue;
-        t->will_score[i] = true;
         t->to_score[t->n_to_score++] = i;
-        within = within && !r->block[i].calibrated;
+        within = within && t->tasks.task[i].calibrate;
     }
     t->single_pass = t->n_to_score && within && t->n_to_calibrate <= pass_blocks(t);
     return 0;
@@ -363,7 +361,7 @@ static void measure(const struct run *t, const int *list, int n, struct run_shap
         int64_t kept = 0, other = 0, seqs = 0;
         for (int k = begin; k < n && k - begin < pass; k++) {
             const struct block *b = &t->block[list[k]];
-            *(t->will_score[list[k]] ? &kept : &other) += b->n_rows;
+            *(will_score(t, list[k]) ? &kept : &other) += b->n_rows;
             seqs += b->n_seqs;
             s->max_rows = b->n_rows > s->max_rows ? b->n_rows : s->max_rows;
             s->max_loss_rows = b->n_loss > s->max_loss_rows ? b->n_loss : s->max_loss_rows;
@@ -377,29 +375,29 @@ static void measure(const struct run *t, const int *list, int n, struct run_shap
 /* The blocks of this run, their sizes, and where everything will live. */
 static int open_blocks(struct run *t, struct run_shape *s, struct err *e)
 {
-    const struct scorer_result *r = t->r;
-    t->block = xcalloc((size_t)r->n_blocks, sizeof *t->block);
-    *s = (struct run_shape){.n_blocks = r->n_blocks, .max_rows = 1, .max_pos = 1};
-    bool *wanted = xcalloc((size_t)r->n_blocks, sizeof *wanted);
-    for (int k = 0; k < t->n_to_calibrate; k++)
-        wanted[t->to_calibrate[k]] = true;
+    t->block = xcalloc((size_t)t->tasks.n, sizeof *t->block);
+    *s = (struct run_shape){.n_blocks = t->tasks.n, .max_rows = 1, .max_pos = 1};
     int rc = 0;
-    for (int i = 0; i < r->n_blocks && !rc; i++)
-        if (wanted[i] || t->will_score[i])
-            rc = block_open(&t->block[i], t->ops, t->be, t->calib, r->block[i].first_batch, r->block[i].n_batches,
-                            t->o->bf16, e);
-    free(wanted);
+    for (int i = 0; i < t->tasks.n && !rc; i++) {
+        const struct task *task = &t->tasks.task[i];
+        const struct scorer_block *b = &result(t, task->sample)->block[task->index];
+        if (task->calibrate || task->n_wanted)
+            rc = block_open(&t->block[i], t->ops, t->be, calib_of(t, i), b->first_batch, b->n_batches, t->o->bf16, e);
+    }
     measure(t, t->to_calibrate, t->n_to_calibrate, s);
     measure(t, t->to_score, t->n_to_score, s);
-    for (int64_t i = 0; i < t->calib->n_seqs; i++)
-        s->max_pos = t->calib->n_real[i] > s->max_pos ? t->calib->n_real[i] : s->max_pos;
+    for (int k = 0; k < t->tasks.n_samples; k++) {
+        const struct calib *c = t->tasks.sample[k].calib;
+        for (int64_t i = 0; i < c->n_seqs; i++)
+            s->max_pos = c->n_real[i] > s->max_pos ? c->n_real[i] : s->max_pos;
+    }
     return rc;
 }
 
 static int place(struct run *t, const struct run_shape *s, struct err *e)
 {
     const struct scorer_options *o = t->o;
-    struct placement *p = &t->r->placement;
+    struct placement *p = &result(t, 0)->placement;
     const int64_t room = t->ops->room ? t->ops->room(t->be) : 0;
     if (placement_choose(p, t->ops, t->lm, t->set, o->bf16, s, t->ops->room ? &room : NULL, o->gpu_memory, e))
         return -1;
@@ -408,23 +406,25 @@ static int place(struct run *t, const struct run_shape *s, struct err *e)
                     (double)p->bytes * 1e-9, (double)room * 1e-9, p->layers_stay ? "stay" : "are read by every sweep",
                     p->head_stays ? "stays" : "is read by every chunk of rows",
                     p->inputs_on_host ? "in host memory" : "stay");
+    for (int k = 1; k < t->tasks.n_samples; k++)
+        result(t, k)->placement = *p;
     return 0;
 }
 
 static int open_buffers(struct run *t, const struct run_shape *s, struct err *e)
 {
     const struct scorer_options *o = t->o;
-    const struct placement *p = &t->r->placement;
+    const struct placement *p = &result(t, 0)->placement;
     const struct replay_size size = placement_replay_size(t->lm, t->ops, o->bf16, s);
     const size_t U = (size_t)t->n_units, D = (size_t)t->lm->config.hidden_size;
     if (weights_open(&t->weights, t->ops, t->be, t->lm, o->bf16, p->layers_stay, p->head_stays, e))
         return -1;
     model_open(&t->model, t->ops, t->be, t->lm, &t->weights, o->bf16, s->max_rows, s->max_loss_rows, s->max_pos);
     replayer_open(&t->replayer, t->ops, t->be, t->set, o->bf16, &size);
-    inputs_open(&t->inputs, t->ops, t->be, t->model.act, t->model.D, t->model.n_layers, t->r->n_blocks, s->max_rows,
+    inputs_open(&t->inputs, t->ops, t->be, t->model.act, t->model.D, t->model.n_layers, t->tasks.n, s->max_rows,
                 p->inputs_on_host);
     t->sweep_amax = t->ops->alloc(t->be, U * (size_t)o->block_batches * 4);
-    t->static_amax = t->ops->alloc(t->be, U * 4);
+    t->static_amax = t->ops->alloc(t->be, (size_t)t->tasks.n_samples * U * 4);
     t->weight_amax = t->ops->alloc(t->be, U * 4);
     t->head_cols = t->ops->alloc(t->be, D * 4);
     t->row_sum = t->ops->alloc(t->be, (size_t)t->set->n * (size_t)s->max_rows * sizeof(double));
@@ -437,15 +437,27 @@ static void count_work(struct run *t)
     for (int k = 0; k < t->n_to_calibrate; k++)
         rows += t->block[t->to_calibrate[k]].n_rows;
     for (int k = 0; k < t->n_to_score; k++)
-        rows += (2 + (double)t->set->n + (t->single_pass ? 0 : 1)) * t->block[t->to_score[k]].n_rows;
+        rows += score_cost(t, t->to_score[k]) + (t->single_pass ? 0 : t->block[t->to_score[k]].n_rows);
     cli_progress_start(&t->progress, "scoring", "token sweep", rows);
+}
+
+/* Max |w| of all units, from a result that has it. */
+static void put_weight_amax(struct run *t)
+{
+    const float *known = NULL;
+    for (int s = 0; s < t->tasks.n_samples; s++)
+        for (int i = 0; i < result(t, s)->n_blocks; i++)
+            if (result(t, s)->block[i].calibrated)
+                known = result(t, s)->weight_amax;
+    t->weights_known = known != NULL;
+    if (known)
+        t->ops->put(t->be, (struct be_view){t->weight_amax, 0, DT_F32}, known, (size_t)t->n_units);
 }
 
 static int run_passes(struct run *t, struct err *e)
 {
     count_work(t);
-    if (t->weights_known)
-        t->ops->put(t->be, (struct be_view){t->weight_amax, 0, DT_F32}, t->r->weight_amax, (size_t)t->n_units);
+    put_weight_amax(t);
     note_head_amax(t); /* of columns too, which nobody keeps */
     if (calibrate(t, pass_blocks(t), e))
         return -1;
@@ -454,13 +466,14 @@ static int run_passes(struct run *t, struct err *e)
     if (score(t, pass_blocks(t), e))
         return -1;
     cli_progress_end(&t->progress);
-    t->r->flops = t->model.flops + t->replayer.flops;
+    for (int s = 0; s < t->tasks.n_samples; s++)
+        result(t, s)->flops = t->model.flops + t->replayer.flops;
     return note_gemm(t, e);
 }
 
 static void close_run(struct run *t)
 {
-    for (int i = 0; t->block && i < t->r->n_blocks; i++)
+    for (int i = 0; t->block && i < t->tasks.n; i++)
         block_close(&t->block[i], t->ops, t->be);
     inputs_close(&t->inputs);
     if (t->model.ops)
@@ -501,30 +514,62 @@ static int run(struct run *t, struct err *e)
     return rc;
 }
 
-int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct lm *lm, const struct calib *c,
-               const struct replay_set *set, const struct scorer_options *o, struct err *e)
+/* Results of their sizes, with what the stores have. */
+static int open_results(struct scorer_sample *sample, int n, const struct lm *lm, const struct scorer_options *o,
+                        struct err *e)
 {
-    *r = (struct scorer_result){0};
-    if (check_ids(lm, c, e))
+    if (o->parts && (n > 1 || sample->rule))
+        return err_set(e, ERR_CONFIG, "parts are of one sample of calibration data, without a rule to stop");
+    for (int s = 0; s < n; s++) {
+        struct scorer_sample *of = &sample[s];
+        if (check_ids(lm, of->calib, e))
+            return -1;
+        scorer_result_open(&of->result, lm, of->calib, of->set, o);
+        if (of->store && of->store->load(of->store->self, &of->result, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int finish_results(struct run *t, struct err *e)
+{
+    for (int s = 0; s < t->tasks.n_samples; s++)
+        if (scorer_result_complete(result(t, s)) && scorer_result_finish(result(t, s), e))
+            return -1;
+    return 0;
+}
+
+static int run_tasks(struct run *t, struct err *e)
+{
+    tasks_share(&t->tasks);
+    t->set = &t->tasks.set;
+    t->n_units = result(t, 0)->n_units;
+    t->gemm = xcalloc((size_t)t->tasks.n_samples, sizeof *t->gemm);
+    for (int s = 0; s < t->tasks.n_samples; s++)
+        t->gemm[s] = result(t, s)->gemm ? xstrdup(result(t, s)->gemm) : NULL;
+    if (look(t, e) || plan(t, e) || ((t->n_to_calibrate || t->n_to_score) && run(t, e)))
         return -1;
-    scorer_result_open(r, lm, c, set, o);
-    struct run t = {.ops = ops, .lm = lm, .calib = c, .set = set, .o = o, .n_units = r->n_units, .r = r};
-    t.since = cli_seconds();
-    int rc = o->store ? o->store->load(o->store->self, r, e) : 0;
-    for (int i = 0; i < r->n_blocks; i++)
-        t.weights_known = t.weights_known || r->block[i].calibrated;
-    t.gemm = r->gemm ? xstrdup(r->gemm) : NULL;
+    return finish_results(t, e);
+}
+
+int scorer_run(struct scorer_sample *sample, int n_samples, const struct be_ops *ops, const struct lm *lm,
+               const struct scorer_options *o, struct err *e)
+{
+    struct run t = {.ops = ops, .lm = lm, .o = o, .since = cli_seconds()};
+    for (int s = 0; s < n_samples; s++)
+        sample[s].result = (struct scorer_result){0};
+    int rc = open_results(sample, n_samples, lm, o, e);
     if (!rc)
-        rc = plan(&t, e);
-    if (!rc && (t.n_to_calibrate || t.n_to_score))
-        rc = run(&t, e);
-    if (!rc && scorer_result_complete(r))
-        rc = scorer_result_finish(r, e);
+        rc = tasks_open(&t.tasks, sample, n_samples, e) || run_tasks(&t, e) ? -1 : 0;
+    for (int s = 0; s < n_samples; s++) {
+        if (t.gemm)
+            free(t.gemm[s]);
+        if (rc)
+            scorer_result_free(&sample[s].result);
+    }
+    tasks_close(&t.tasks);
+    free(t.gemm);
     free(t.to_calibrate);
     free(t.to_score);
-    free(t.will_score);
-    free(t.gemm);
-    if (rc)
-        scorer_result_free(r);
     return rc;
 }

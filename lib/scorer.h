@@ -8,7 +8,8 @@
  *
  * Every block's results depend on that block and, of scores, on all maxima; the rest are sums in block order. So a
  * store may bring those of an earlier run, which are then not computed again, and a part of a run may do some blocks
- * only: with the same bits. This module knows no files. */
+ * only: with the same bits. Samples of one captions file, in different numbers, share a run and the blocks that are
+ * equal (scorer_tasks.h): with the same bits as in runs of their own. This module knows no files. */
 #ifndef SCORER_H
 #define SCORER_H
 #include "backend.h"
@@ -27,17 +28,24 @@ struct scorer_store {
     int (*save)(void *self, const struct scorer_result *r, struct err *e);
 };
 
+/* Who says that fewer blocks are enough: may lower n_wanted of replays, once all their blocks before are scored. Asked
+ * after the load and after every pass. */
+struct scorer_rule {
+    void *self;
+    int (*look)(void *self, struct scorer_result *r, struct err *e);
+};
+
 struct scorer_options {
     bool bf16;
     int score_size;          /* sequences to score, in whole batches: min(max(score_size/batch_size, 1), batches) */
     int block_batches;       /* most batches of a block (block.h) */
-    int pass_blocks;         /* blocks of a pass; 0 = all */
+    int pass_blocks;         /* blocks of a pass; 0 = all, or one where there is a rule */
     size_t gpu_memory;       /* bytes of device memory to stay below; 0 = all that is free */
     const char *gemm_tables; /* as in be_options */
-    const struct scorer_store *store; /* NULL: nothing is kept */
     bool calibrate_only;
     /* Part i of k > 0, i < k: of n blocks i*n/k .. (i+1)*n/k - 1, either of all, to be calibrated (calibrate_only), or
-     * of the scored ones, to be scored: then the store brings all maxima. k = 0: everything. */
+     * of the scored ones, to be scored: then the store brings all maxima. k = 0: everything. Parts are of one sample,
+     * without a rule. */
     int part, parts;
 };
 
@@ -46,7 +54,7 @@ struct scorer_options {
 struct scorer_block {
     int first_batch, n_batches;
     int64_t first_seq, n_seqs; /* n_seqs 0: the block is calibrated only */
-    bool calibrated, scored;   /* these results are there */
+    bool calibrated;           /* its maxima are there */
     double calibrate_seconds, score_seconds;
     double loss_sum; /* of the loss rows of its scored sequences */
     int64_t loss_rows;
@@ -58,7 +66,9 @@ struct scorer_result {
     int64_t n_scored_seqs, n_scored_rows;
     int n_blocks, n_scored_blocks; /* the scored ones come first */
     struct scorer_block *block;
-    double *record;     /* [replays, S, U] */
+    double *record;     /* [replays, S, U]: scorer_record */
+    bool *scored;       /* [replays, blocks]: these records are there: scorer_scored */
+    int *n_wanted;      /* [replays] blocks whose records are wanted: n_scored_blocks, less by a rule */
     float *amax;        /* [B, U] max |input| of each calibration batch */
     float *weight_amax; /* [U]; there once a block is calibrated */
     double loss;        /* mean cross-entropy of the scored loss rows, in a complete result */
@@ -79,11 +89,29 @@ void scorer_result_open(struct scorer_result *r, const struct lm *lm, const stru
 bool scorer_result_complete(const struct scorer_result *r);
 int scorer_result_finish(struct scorer_result *r, struct err *e) MUST_CHECK;
 
-/* Everything, or the part that the options ask for; a result that is then complete is finished. ERR_NUMERIC names the
- * group and sequence where a NaN or an infinity arises, ERR_CONFIG where maxima are missing. scorer_result_free frees.
- */
-int scorer_run(struct scorer_result *r, const struct be_ops *ops, const struct lm *lm, const struct calib *c,
-               const struct replay_set *set, const struct scorer_options *o, struct err *e) MUST_CHECK;
+/* One set of calibration data of a run, and its results. */
+struct scorer_sample {
+    const struct calib *calib;
+    const struct replay_set *set;
+    const struct scorer_store *store; /* NULL: nothing is kept */
+    const struct scorer_rule *rule;   /* NULL: all scored blocks */
+    struct scorer_result result;
+};
+
+/* Everything, or the part that the options ask for; results that are then complete are finished. ERR_NUMERIC names the
+ * group and sequence where a NaN or an infinity arises, ERR_CONFIG where maxima are missing. scorer_result_free frees
+ * each result; there are none after an error. */
+int scorer_run(struct scorer_sample *sample, int n_samples, const struct be_ops *ops, const struct lm *lm,
+               const struct scorer_options *o, struct err *e) MUST_CHECK;
+/* A replay's records from a sequence on, [.., U]; are those of a block there? */
+static inline double *scorer_record(const struct scorer_result *r, int replay, int64_t seq)
+{
+    return r->record + ((size_t)replay * (size_t)r->n_scored_seqs + (size_t)seq) * (size_t)r->n_units;
+}
+static inline bool *scorer_scored(const struct scorer_result *r, int replay, int block)
+{
+    return r->scored + (size_t)replay * (size_t)r->n_blocks + (size_t)block;
+}
 /* Sum of a unit's record over the scored sequences, in file order. */
 double scorer_unit_score(const struct scorer_result *r, int replay, int unit);
 void scorer_result_free(struct scorer_result *r);

@@ -28,6 +28,8 @@ void scorer_result_open(struct scorer_result *r, const struct lm *lm, const stru
     r->amax = xcalloc((size_t)r->n_batches * U, sizeof *r->amax);
     r->weight_amax = xcalloc(U, sizeof *r->weight_amax);
     r->n_blocks = block_cut(c, o->block_batches, &first_batch);
+    r->scored = xcalloc((size_t)set->n * (size_t)r->n_blocks, sizeof *r->scored);
+    r->n_wanted = xcalloc((size_t)set->n, sizeof *r->n_wanted);
     r->block = xcalloc((size_t)r->n_blocks, sizeof *r->block);
     for (int i = 0; i < r->n_blocks; i++) {
         struct scorer_block *b = &r->block[i];
@@ -39,14 +41,20 @@ void scorer_result_open(struct scorer_result *r, const struct lm *lm, const stru
             b->n_seqs = (end < r->n_scored_seqs ? end : r->n_scored_seqs) - b->first_seq;
         r->n_scored_blocks += b->n_seqs > 0;
     }
+    for (int k = 0; k < set->n; k++)
+        r->n_wanted[k] = r->n_scored_blocks;
     free(first_batch);
 }
 
 bool scorer_result_complete(const struct scorer_result *r)
 {
     for (int i = 0; i < r->n_blocks; i++)
-        if (!r->block[i].calibrated || (i < r->n_scored_blocks && !r->block[i].scored))
+        if (!r->block[i].calibrated)
             return false;
+    for (int k = 0; k < r->n_replays; k++)
+        for (int i = 0; i < r->n_wanted[k]; i++)
+            if (!*scorer_scored(r, k, i))
+                return false;
     return true;
 }
 
@@ -68,7 +76,7 @@ double scorer_unit_score(const struct scorer_result *r, int replay, int unit)
 {
     double sum = 0;
     for (int64_t s = 0; s < r->n_scored_seqs; s++)
-        sum += r->record[((int64_t)replay * r->n_scored_seqs + s) * r->n_units + unit];
+        sum += scorer_record(r, replay, s)[unit];
     return sum;
 }
 
@@ -76,6 +84,8 @@ void scorer_result_free(struct scorer_result *r)
 {
     free(r->block);
     free(r->record);
+    free(r->scored);
+    free(r->n_wanted);
     free(r->amax);
     free(r->weight_amax);
     free(r->gemm);

@@ -39,7 +39,7 @@ static struct table table_open(const json_t *groups, const struct calib *c, cons
     struct table t = {.units = r->n_units, .groups = (int)json_array_size(groups)};
     t.r = xmalloc((size_t)r->n_scored_seqs * (size_t)columns, sizeof *t.r);
     for (int64_t s = 0; s < r->n_scored_seqs; s++) {
-        const double *record = r->record + ((int64_t)replay * r->n_scored_seqs + s) * r->n_units;
+        const double *record = scorer_record(r, replay, s);
         const float *scale = bf16 ? c->scale_bf16 : c->scale_f32;
         fill_sequence(t.r + s * columns, groups, record, (double)scale[c->batch[s]]);
     }

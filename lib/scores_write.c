@@ -182,7 +182,7 @@ void records_write(const struct scores_source *s, const struct pair *p, int repl
     st_writer_add(&out, "amax", DT_F32, 2, (uint64_t[]){B, U});
     st_writer_add(&out, "weight_amax", DT_F32, 1, (uint64_t[]){U});
     st_writer_begin(&out, f);
-    st_writer_data(&out, r->record + (size_t)replay * S * U, S * U * sizeof *r->record);
+    st_writer_data(&out, scorer_record(r, replay, 0), S * U * sizeof *r->record);
     st_writer_data(&out, r->amax, B * U * sizeof *r->amax);
     st_writer_data(&out, r->weight_amax, U * sizeof *r->weight_amax);
     st_writer_end(&out);

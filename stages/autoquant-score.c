@@ -177,25 +177,26 @@ static int check_backend(const struct be_ops *ops, struct err *e)
 
 /* Score, and write what is complete. */
 static int score_cells(const struct be_ops *ops, const struct replay_set *set, const struct records_run *run,
-                       const struct scores_cell *cell, struct err *e)
+                       const struct scores_cell *cell, const struct scorer_store *store, struct err *e)
 {
-    struct scorer_result r;
+    struct scorer_sample sample = {.calib = run->calib, .set = set, .store = store};
+    struct scorer_result *r = &sample.result;
     char started[32];
     const time_t now = time(NULL);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
     const double begin = cli_seconds();
-    if (scorer_run(&r, ops, run->lm, run->calib, set, run->options, e))
+    if (scorer_run(&sample, 1, ops, run->lm, run->options, e))
         return -1;
     const double seconds = cli_seconds() - begin;
     cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
                 "%.1f GFLOP/s; %.0f MB of buffers",
-                ops->name, parallel_threads(), (long long)run->calib->n_rows, (long long)r.n_scored_rows, set->n,
-                seconds, r.flops * 1e-12, r.flops / seconds * 1e-9, (double)r.placement.bytes / 1e6);
-    const struct scores_source s = {run->lm, run->calib, run->options, &r, ops->name, granularity, r.seconds, started};
+                ops->name, parallel_threads(), (long long)run->calib->n_rows, (long long)r->n_scored_rows, set->n,
+                seconds, r->flops * 1e-12, r->flops / seconds * 1e-9, (double)r->placement.bytes / 1e6);
+    const struct scores_source s = {run->lm, run->calib, run->options, r, ops->name, granularity, r->seconds, started};
     int rc = 0;
     for (size_t i = 0; i < cells.n && !rc && !run->options->parts; i++)
         rc = scores_cell_write(&s, &cell[i], e);
-    scorer_result_free(&r);
+    scorer_result_free(r);
     return rc;
 }
 
@@ -210,8 +211,7 @@ static int score(const struct be_ops *ops, const struct lm *lm, const struct cal
                                .block_batches = (int)block_batches,
                                .pass_blocks = (int)pass_blocks,
                                .gpu_memory = gpu_memory,
-                               .gemm_tables = gemm_tables,
-                               .store = &records.store};
+                               .gemm_tables = gemm_tables};
     if (check_options(c, e) || parse_shard(&o, e) || check_backend(ops, e) || check_cells(cell, e))
         return -1;
     const struct be_options opening = {.gemm_tables = gemm_tables};
@@ -227,7 +227,7 @@ static int score(const struct be_ops *ops, const struct lm *lm, const struct cal
                           e);
     if (!rc) {
         records.store.self = &records;
-        rc = score_cells(ops, set, &run, cell, e);
+        rc = score_cells(ops, set, &run, cell, &records.store, e);
         if (!rc && !o.parts && !keep_journal)
             rc = records_remove(&records, e);
         records_close(&records);

@@ -226,7 +226,9 @@ static int timed(struct scorer_result *r, const struct be_ops *ops, const struct
     sampling = 1;
     pthread_create(&t, NULL, sample, NULL);
     const double begin = cli_seconds();
-    const int rc = scorer_run(r, ops, lm, calib, set, &o, e);
+    struct scorer_sample one = {.calib = calib, .set = set};
+    const int rc = scorer_run(&one, 1, ops, lm, &o, e);
+    *r = one.result;
     *seconds = cli_seconds() - begin;
     sampling = 0;
     pthread_join(t, NULL);

@@ -26,6 +26,7 @@ static void apply(const struct journal *j)
     struct scorer_block block[] = {{.n_batches = 1, .n_seqs = 3}, {.first_batch = 1, .n_batches = 2}};
     double record[3 * U];
     float amax[3 * U], weight_amax[U];
+    bool scored[2] = {false};
     struct scorer_result r = {.n_units = U,
                               .n_batches = 3,
                               .n_replays = 1,
@@ -34,6 +35,7 @@ static void apply(const struct journal *j)
                               .n_scored_blocks = 1,
                               .block = block,
                               .record = record,
+                              .scored = scored,
                               .amax = amax,
                               .weight_amax = weight_amax};
     const struct scores_cell cell = {0};

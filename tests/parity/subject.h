@@ -93,15 +93,38 @@ static inline struct replay_set subject_pairs(const char *names)
 static const struct scorer_options subject_bf16 = {.bf16 = true, .score_size = 128, .block_batches = 8};
 static const struct scorer_options subject_fp32 = {.bf16 = false, .score_size = 128, .block_batches = 8};
 
+/* One sample's result, or an error. */
+static inline int subject_run(struct scorer_result *r, const struct be_ops *ops, const struct lm *lm,
+                              const struct calib *c, const struct replay_set *set, const struct scorer_options *o,
+                              struct err *e)
+{
+    struct scorer_sample s = {.calib = c, .set = set};
+    const int rc = scorer_run(&s, 1, ops, lm, o, e);
+    *r = s.result;
+    return rc;
+}
+
 /* Score or BUG. */
 static inline struct scorer_result subject_score(const struct be_ops *ops, const struct lm *lm, const struct calib *c,
                                                  const struct replay_set *set, const struct scorer_options *o)
 {
     struct scorer_result r;
     struct err e = {0};
-    if (scorer_run(&r, ops, lm, c, set, o, &e))
+    if (subject_run(&r, ops, lm, c, set, o, &e))
         BUG("%s", e.msg);
     return r;
+}
+
+/* The same bits: all records, maxima and the loss. */
+static inline bool subject_same(const struct scorer_result *a, const struct scorer_result *b)
+{
+    const size_t U = (size_t)a->n_units;
+    return a->n_units == b->n_units && a->n_replays == b->n_replays && a->n_batches == b->n_batches &&
+           a->n_scored_seqs == b->n_scored_seqs &&
+           !memcmp(a->record, b->record, (size_t)a->n_replays * (size_t)a->n_scored_seqs * U * sizeof *a->record) &&
+           !memcmp(a->amax, b->amax, (size_t)a->n_batches * U * sizeof *a->amax) &&
+           !memcmp(a->weight_amax, b->weight_amax, U * sizeof *a->weight_amax) &&
+           !memcmp(&a->loss, &b->loss, sizeof a->loss);
 }
 
 /* A unit's score: its records' sum. */

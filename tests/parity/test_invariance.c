@@ -8,16 +8,6 @@
 #include "parity/subject.h"
 #include "tap.h"
 
-static bool same(const struct scorer_result *a, const struct scorer_result *b, const struct replay_set *set)
-{
-    const size_t U = (size_t)a->n_units;
-    return a->n_units == b->n_units && a->n_batches == b->n_batches && a->n_scored_seqs == b->n_scored_seqs &&
-           !memcmp(a->record, b->record, (size_t)set->n * (size_t)a->n_scored_seqs * U * sizeof *a->record) &&
-           !memcmp(a->amax, b->amax, (size_t)a->n_batches * U * sizeof *a->amax) &&
-           !memcmp(a->weight_amax, b->weight_amax, U * sizeof *a->weight_amax) &&
-           !memcmp(&a->loss, &b->loss, sizeof a->loss);
-}
-
 #define SOME_PAIRS "fp8_fp8 mxfp4_fp8 int4_fp16 int8_int8"
 enum { CAPTIONS = 28 }; /* a fourth, short batch */
 
@@ -63,7 +53,7 @@ static void check_passes(const struct lm *lm, const struct calib *c)
     struct scorer_result all = subject_score(&be_cpu_ops, lm, c, &set, &o);
     for (o.pass_blocks = 1; o.pass_blocks <= 5; o.pass_blocks += o.pass_blocks == 3 ? 2 : 1) {
         struct scorer_result r = subject_score(&be_cpu_ops, lm, c, &set, &o);
-        ok(same(&r, &all, &set), "passes of %d blocks give the same bits", o.pass_blocks);
+        ok(subject_same(&r, &all), "passes of %d blocks give the same bits", o.pass_blocks);
         scorer_result_free(&r);
     }
     o.pass_blocks = 0;

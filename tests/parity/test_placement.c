@@ -87,14 +87,6 @@ static struct be_ops device_ops(void)
 
 /* ---- */
 
-static bool same(const struct scorer_result *a, const struct scorer_result *b, const struct replay_set *set)
-{
-    const size_t U = (size_t)a->n_units;
-    return a->n_scored_seqs == b->n_scored_seqs &&
-           !memcmp(a->record, b->record, (size_t)set->n * (size_t)a->n_scored_seqs * U * sizeof *a->record) &&
-           !memcmp(a->amax, b->amax, (size_t)a->n_batches * U * sizeof *a->amax);
-}
-
 /* Less and less room, until nothing fits. */
 static void check_room(const struct lm *lm, const struct calib *c, int pass_blocks, int score_size)
 {
@@ -112,11 +104,11 @@ static void check_room(const struct lm *lm, const struct calib *c, int pass_bloc
     for (device.room = (size_t)1 << 40; placements < 9; placements++) {
         counted.peak = 0;
         device.saves = 0;
-        if (scorer_run(&r, &ops, lm, c, &set, &o, &e))
+        if (subject_run(&r, &ops, lm, c, &set, &o, &e))
             break;
         const struct placement *p = &r.placement;
         seen[p->layers_stay + 2 * p->head_stays + 4 * p->inputs_on_host] = true;
-        ok(same(&r, &want, &set), "passes of %d: the same bits: layers %s, lm_head %s, inputs %s", pass_blocks,
+        ok(subject_same(&r, &want), "passes of %d: the same bits: layers %s, lm_head %s, inputs %s", pass_blocks,
            p->layers_stay ? "stay" : "stream", p->head_stays ? "stays" : "streams",
            p->inputs_on_host ? "in host memory" : "stay");
         ok(p->bytes <= device.room && counted.peak <= p->bytes + (1 << 15) && p->bytes <= counted.peak + (1 << 15),
@@ -144,13 +136,13 @@ static void check_device(const struct lm *lm, const struct calib *c)
     o.block_batches = 1;
     struct scorer_result want = subject_score(ops, lm, c, &set, &o), r;
     o.gpu_memory = 1 << 20;
-    ok(scorer_run(&r, ops, lm, c, &set, &o, &e) && e.code == ERR_LIMIT, "no room at all: %s", e.msg);
+    ok(subject_run(&r, ops, lm, c, &set, &o, &e) && e.code == ERR_LIMIT, "no room at all: %s", e.msg);
     const char *advice = strstr(e.msg, "--gpu-memory ");
     const size_t least = advice ? strtoull(advice + strlen("--gpu-memory "), NULL, 10) << 20 : 0;
     int placements = 0, wrong = 0, refused = 0;
     bool seen[8] = {false};
     for (o.gpu_memory = least + (24 << 20); least && o.gpu_memory >= least - (1 << 20); o.gpu_memory -= 1 << 18) {
-        if (scorer_run(&r, ops, lm, c, &set, &o, &e)) {
+        if (subject_run(&r, ops, lm, c, &set, &o, &e)) {
             refused++;
             continue;
         }
@@ -158,7 +150,7 @@ static void check_device(const struct lm *lm, const struct calib *c)
         bool *kind = &seen[p->layers_stay + 2 * p->head_stays + 4 * p->inputs_on_host];
         placements += !*kind;
         *kind = true;
-        wrong += !same(&r, &want, &set) || refused > 0;
+        wrong += !subject_same(&r, &want) || refused > 0;
         scorer_result_free(&r);
     }
     ok(placements >= 3 && !wrong && refused > 0 && refused < 12,

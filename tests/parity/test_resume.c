@@ -60,25 +60,16 @@ static int one_run(struct scorer_result *r, struct scorer_options o, int stop_af
     s.records.run.options = &o;
     s.left = stop_after;
     s.store = (struct scorer_store){&s, load_then, save_then_stop};
-    o.store = &s.store;
+    struct scorer_sample sample = {.calib = &calib, .set = &set, .store = &s.store};
     process++;
-    const int rc = scorer_run(r, &ops, &lm, &calib, &set, &o, &e);
+    const int rc = scorer_run(&sample, 1, &ops, &lm, &o, &e);
+    *r = sample.result;
     if (rc && strcmp(e.msg, "stopped") != 0)
         BUG("%s", e.msg);
     if (!rc && !o.parts && records_remove(&s.records, &e))
         BUG("%s", e.msg);
     records_close(&s.records);
     return rc;
-}
-
-static bool same(const struct scorer_result *a, const struct scorer_result *b)
-{
-    const size_t U = (size_t)a->n_units;
-    return a->n_units == b->n_units && a->n_batches == b->n_batches && a->n_scored_seqs == b->n_scored_seqs &&
-           !memcmp(a->record, b->record, (size_t)set.n * (size_t)a->n_scored_seqs * U * sizeof *a->record) &&
-           !memcmp(a->amax, b->amax, (size_t)a->n_batches * U * sizeof *a->amax) &&
-           !memcmp(a->weight_amax, b->weight_amax, U * sizeof *a->weight_amax) &&
-           !memcmp(&a->loss, &b->loss, sizeof a->loss);
 }
 
 static void check_stops(const struct scorer_result *whole)
@@ -90,7 +81,7 @@ static void check_stops(const struct scorer_result *whole)
         bool equal = true, gemm = true;
         for (int p = 1; p <= passes; p++) {
             struct scorer_result r;
-            equal = equal && one_run(&r, o, p) && !one_run(&r, o, 0) && same(&r, whole);
+            equal = equal && one_run(&r, o, p) && !one_run(&r, o, 0) && subject_same(&r, whole);
             gemm =
                 gemm && (p == passes ? r.gemm != NULL : strstr(r.gemm, "\"rows\": 1") && strstr(r.gemm, "\"rows\": 2"));
             scorer_result_free(&r);
@@ -101,7 +92,8 @@ static void check_stops(const struct scorer_result *whole)
         int n = 1;
         while (one_run(&r, o, 1))
             n++;
-        ok(same(&r, whole) && n >= passes && n <= passes + 1 && r.seconds > 0, "stopped after each, %d processes", n);
+        ok(subject_same(&r, whole) && n >= passes && n <= passes + 1 && r.seconds > 0,
+           "stopped after each, %d processes", n);
         scorer_result_free(&r);
     }
     ok(rmdir(cell[0].dir) == 0 && rmdir(cell[1].dir) == 0, "nothing is left");

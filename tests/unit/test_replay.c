@@ -91,7 +91,7 @@ static void open_unit(struct unit *u, const struct be_ops *ops, enum mode mode, 
 static void run_unit(struct unit *u)
 {
     const struct be_view none = {0};
-    replayer_input(&u->r, u->x, N, I, u->amax_static, u->amax_batch, u->batch);
+    replayer_input(&u->r, u->x, N, I, u->amax_static, 0, u->amax_batch, u->batch);
     replayer_unit(&u->r, u->w, O, u->amax_w, none, u->y, WIDE, u->g, u->sum, N);
 }
 

@@ -137,7 +137,7 @@ static void check_faults(void)
         ops.outputs_at_once = BE_OUTPUTS;
         struct scorer_result r;
         struct err e;
-        if (scorer_run(&r, &ops, &lm, &c, &set, &subject_fp32, &e)) {
+        if (subject_run(&r, &ops, &lm, &c, &set, &subject_fp32, &e)) {
             ok(e.code == ERR_NUMERIC, "%s is seen: %s", faults[i].name, e.msg);
             continue;
         }
@@ -346,7 +346,7 @@ static void refused(const struct lm *lm, const struct calib *c, const char *name
     struct scorer_result r;
     struct err e = {0};
     const struct replay_set set = subject_pairs("int8_int8");
-    ok(scorer_run(&r, &be_cpu_ops, lm, c, &set, &subject_fp32, &e) && e.code == code && strstr(e.msg, part) &&
+    ok(subject_run(&r, &be_cpu_ops, lm, c, &set, &subject_fp32, &e) && e.code == code && strstr(e.msg, part) &&
            !r.record,
        "%s: %s", name, e.msg);
 }
