@@ -392,6 +392,15 @@ static int drop_equal(struct gemm_used *used, size_t *n, struct err *e)
     return 0;
 }
 
+/* used[n] as a text of the same GPU, library and table. */
+static char *list_text(const struct used_list *l, struct gemm_used *used, size_t n)
+{
+    struct gemm_table table = {0};
+    if (l->table)
+        memcpy(table.identity, l->table, sizeof table.identity);
+    return gemm_used_text(l->gpu, l->cublaslt, l->table ? &table : NULL, used, n);
+}
+
 static char *merge(struct used_list *x, struct used_list *y, struct err *e)
 {
     if (x->doc && (strcmp(x->gpu, y->gpu) || x->cublaslt != y->cublaslt || !x->table != !y->table ||
@@ -399,27 +408,44 @@ static char *merge(struct used_list *x, struct used_list *y, struct err *e)
         err_set(e, ERR_FORMAT, "algorithms of two GPUs, libraries or tables: '%s' and '%s'", x->gpu, y->gpu);
         return NULL;
     }
-    struct gemm_table table = {0};
-    if (y->table)
-        memcpy(table.identity, y->table, sizeof table.identity);
     size_t n = x->n + y->n;
     struct gemm_used *all = xcalloc(n, sizeof *all);
     if (x->n)
         memcpy(all, x->used, x->n * sizeof *all);
     if (y->n)
         memcpy(all + x->n, y->used, y->n * sizeof *all);
-    char *text = drop_equal(all, &n, e) ? NULL : gemm_used_text(y->gpu, y->cublaslt, y->table ? &table : NULL, all, n);
+    char *text = drop_equal(all, &n, e) ? NULL : list_text(y, all, n);
     free(all);
     return text;
+}
+
+static void free_list(struct used_list *l)
+{
+    free(l->used);
+    json_decref(l->doc);
 }
 
 char *gemm_used_merge(const char *a, const char *b, struct err *e)
 {
     struct used_list x = {0}, y = {0};
     char *text = (a && get_used_list(&x, a, e)) || get_used_list(&y, b, e) ? NULL : merge(&x, &y, e);
-    free(x.used);
-    free(y.used);
-    json_decref(x.doc);
-    json_decref(y.doc);
+    free_list(&x);
+    free_list(&y);
     return text;
+}
+
+char *gemm_used_keep(const char *text, bool (*keep)(const struct gemm_shape *s, const void *self), const void *self,
+                     struct err *e)
+{
+    struct used_list l = {0};
+    char *out = NULL;
+    if (!get_used_list(&l, text, e)) {
+        size_t n = 0;
+        for (size_t i = 0; i < l.n; i++)
+            if (keep(&l.used[i].shape, self))
+                l.used[n++] = l.used[i];
+        out = list_text(&l, l.used, n);
+    }
+    free_list(&l);
+    return out;
 }

@@ -84,5 +84,9 @@ char *gemm_used_text(const char *gpu, int64_t cublaslt, const struct gemm_table 
 /* The products of two such texts, of one run in two processes, in a new string; a may be NULL. NULL with ERR_FORMAT
  * where one is not such a text, or where they are of different GPUs, libraries or tables, or chose differently. */
 char *gemm_used_merge(const char *a, const char *b, struct err *e) MUST_CHECK;
+/* The products of such a text that keep says yes to, in a new string. NULL with ERR_FORMAT where it is not such a text.
+ */
+char *gemm_used_keep(const char *text, bool (*keep)(const struct gemm_shape *s, const void *self), const void *self,
+                     struct err *e) MUST_CHECK;
 
 #endif

@@ -68,7 +68,10 @@ struct records {
     size_t n;
     enum records_policy policy;
     struct records_file *file;
-    struct scorer_store store; /* for the options, with self = this */
+    struct scorer_store store; /* for the scorer, with self = this */
+    const char *const *reuse;  /* directories of other runs: records_reuse.h */
+    size_t n_reuse;
+    const struct replay_set *set; /* of the cells; needed where there are some */
 };
 
 /* Lock the journals, made where there are none; run and cells must stay. */
@@ -84,7 +87,7 @@ void records_close(struct records *s);
 struct records_merged {
     json_t *header;
     struct scorer_options options;
-    const char *backend;
+    const char *backend, *identity;
     struct replay_set set;
     struct scorer_result result; /* complete */
 };

@@ -23,6 +23,7 @@ static int take_options(struct records_merged *m, struct records_run *run, const
         .bf16 = !strcmp(dtype, "bf16"), .score_size = (int)score_sequences, .block_batches = (int)block_batches};
     run->options = &m->options;
     run->backend = m->backend;
+    m->identity = run->identity;
     *split = wanted;
     return 0;
 }

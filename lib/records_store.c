@@ -6,7 +6,7 @@
 #include "cli.h"
 #include "io.h"
 #include "mem.h"
-#include "records.h"
+#include "records_reuse.h"
 
 static char *journal_path(const char *dir, const struct scorer_options *o)
 {
@@ -100,15 +100,20 @@ static int load(void *self, struct scorer_result *r, struct err *e)
     if (!rc && o->parts && !o->calibrate_only)
         rc = check_calibration(s, r, other, e);
     free(other);
-    int scored = 0, calibrated = 0;
+    int scored = 0, calibrated = 0, maxima = 0, scores = 0;
     for (int b = 0; b < r->n_blocks && !rc; b++) {
         calibrated += r->block[b].calibrated;
         for (size_t i = 0; i < s->n; i++)
             scored += s->file[i].scored[b];
     }
     if (calibrated && !rc)
-        cli_verbose("%d of %d blocks are calibrated already, %d of %d scored", calibrated, r->n_blocks, scored,
+        cli_verbose("%d of %d blocks are calibrated, %d of %d scored already", calibrated, r->n_blocks, scored,
                     (int)s->n * r->n_scored_blocks);
+    if (!rc && s->n_reuse)
+        rc = records_reuse(r, &s->run, s->set, s->reuse, s->n_reuse, &maxima, &scores, e);
+    if (!rc && maxima + scores)
+        cli_verbose("from other runs: maxima of %d of %d blocks, scores of %d of %d", maxima, r->n_blocks, scores,
+                    r->n_replays * r->n_scored_blocks);
     return rc;
 }
 

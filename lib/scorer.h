@@ -75,7 +75,7 @@ struct scorer_result {
     double seconds;     /* of all blocks */
     double flops;       /* of all GEMMs run by this process */
     struct placement placement;
-    char *gemm; /* gemm.json: which algorithms the backend chose; NULL where it has no choice */
+    char *gemm; /* which algorithms the backend chose, in the form of gemm.json; NULL where it has no choice */
 };
 
 /* Sequences that will be scored. */
@@ -112,6 +112,10 @@ static inline bool *scorer_scored(const struct scorer_result *r, int replay, int
 {
     return r->scored + (size_t)replay * (size_t)r->n_blocks + (size_t)block;
 }
+/* gemm.json of a result: of all algorithms that its run has used, those of its own blocks, as in a run of its own. A
+ * new string, or NULL where there are none; ERR_FORMAT. */
+int scorer_result_gemm(char **text, const struct scorer_result *r, const struct be_ops *ops, const struct lm *lm,
+                       const struct calib *c, bool bf16, struct err *e) MUST_CHECK;
 /* Sum of a unit's record over the scored sequences, in file order. */
 double scorer_unit_score(const struct scorer_result *r, int replay, int unit);
 void scorer_result_free(struct scorer_result *r);

@@ -1,7 +1,9 @@
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "block.h"
+#include "gemm_table.h"
 #include "mem.h"
 #include "model.h"
 #include "scorer.h"
@@ -70,6 +72,55 @@ int scorer_result_finish(struct scorer_result *r, struct err *e)
     }
     r->loss = rows ? sum / (double)rows : 0;
     return isfinite(r->loss) ? 0 : err_set(e, ERR_NUMERIC, "the cross-entropy is not finite");
+}
+
+/* ---- which products are of a result's blocks */
+
+struct products {
+    const struct scorer_result *r;
+    const struct calib *c;
+    int head_chunk;        /* loss rows whose logits exist at once, at most */
+    int head_out, out_end; /* rows of a block of lm_head, and of the last one */
+};
+
+static int64_t block_rows(const struct products *p, const struct scorer_block *b)
+{
+    const struct calib *c = p->c;
+    const int64_t end = b->first_seq + (int64_t)b->n_batches * c->batch_size;
+    return c->offset[end < c->n_seqs ? end : c->n_seqs] - c->offset[b->first_seq];
+}
+
+static int64_t block_losses(const struct products *p, const struct scorer_block *b)
+{
+    int64_t n = 0;
+    for (int k = 0; k < b->n_batches; k++)
+        n += p->c->batch_loss[b->first_batch + k];
+    return n;
+}
+
+static bool is_product_of(const struct gemm_shape *s, const void *self)
+{
+    const struct products *p = self;
+    const bool head = s->out == p->head_out || s->out == p->out_end;
+    for (int i = 0; i < p->r->n_blocks; i++) {
+        const struct scorer_block *b = &p->r->block[i];
+        const bool scored = i < p->r->n_scored_blocks;
+        if (block_rows(p, b) == s->rows && (scored || !s->backward))
+            return true;
+        const int64_t n = head && scored ? block_losses(p, b) : 0;
+        if (n && (n < p->head_chunk ? n == s->rows : p->head_chunk == s->rows || n % p->head_chunk == s->rows))
+            return true;
+    }
+    return false;
+}
+
+int scorer_result_gemm(char **text, const struct scorer_result *r, const struct be_ops *ops, const struct lm *lm,
+                       const struct calib *c, bool bf16, struct err *e)
+{
+    const int out = weights_head_rows(lm, ops), V = (int)lm->config.vocab_size;
+    const struct products p = {r, c, model_head_chunk(lm, ops, bf16, INT_MAX), out, V % out ? V % out : out};
+    *text = r->gemm ? gemm_used_keep(r->gemm, is_product_of, &p, e) : NULL;
+    return r->gemm && !*text ? -1 : 0;
 }
 
 double scorer_unit_score(const struct scorer_result *r, int replay, int unit)

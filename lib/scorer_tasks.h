@@ -31,7 +31,8 @@ void tasks_close(struct tasks *t);
 
 /* What one sample has of a task, the others get. */
 void tasks_share(struct tasks *t);
-/* What is not there is to be done, as far as the options ask for it. ERR_CONFIG where the maxima of a part that is to be scored are missing. */
+/* What is not there is to be done, as far as the options ask for it. ERR_CONFIG where the maxima of a part that is to
+ * be scored are missing. */
 int tasks_plan(struct tasks *t, const struct scorer_options *o, struct err *e) MUST_CHECK;
 /* Of all tasks, what is still wanted: some replays may have been scored, or no longer be wanted. */
 void tasks_look(struct tasks *t);

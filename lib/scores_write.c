@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "io.h"
+#include "mem.h"
 #include "model.h"
 #include "parallel.h"
 #include "safetensors.h"
@@ -151,6 +153,33 @@ json_t *scores_document(const struct scores_source *s, const struct pair *p, int
     return o;
 }
 
+/* Where the blocks of a result are, and what they are. */
+static void add_blocks(struct st_writer *out, const struct scores_source *s)
+{
+    const uint64_t n = (uint64_t)s->result->n_blocks;
+    char *hash = xcalloc(64 * n + 1, 1);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct scorer_block *b = &s->result->block[i];
+        char hex[65];
+        block_hash(s->calib, b->first_batch, b->n_batches, hex);
+        memcpy(hash + 64 * i, hex, 64);
+    }
+    st_writer_meta(out, "block_sha256", hash);
+    st_writer_add(out, "block", DT_I64, 2, (uint64_t[]){n, 4});
+    st_writer_add(out, "block_loss", DT_F64, 1, (uint64_t[]){n});
+    free(hash);
+}
+
+static void write_blocks(struct st_writer *out, const struct scorer_result *r)
+{
+    for (int i = 0; i < r->n_blocks; i++) {
+        const struct scorer_block *b = &r->block[i];
+        st_writer_data(out, (int64_t[]){b->first_batch, b->n_batches, b->n_seqs, b->loss_rows}, 4 * sizeof(int64_t));
+    }
+    for (int i = 0; i < r->n_blocks; i++)
+        st_writer_data(out, &r->block[i].loss_sum, sizeof r->block[i].loss_sum);
+}
+
 void records_write(const struct scores_source *s, const struct pair *p, int replay, FILE *f)
 {
     const struct scorer_result *r = s->result;
@@ -169,6 +198,7 @@ void records_write(const struct scores_source *s, const struct pair *p, int repl
     st_writer_meta(&out, "dtype", s->options->bf16 ? "bf16" : "fp32");
     st_writer_meta(&out, "padding", s->calib->sentinels ? "reference" : "none");
     st_writer_meta(&out, "backend", s->backend);
+    st_writer_meta(&out, "identity", s->identity);
     snprintf(number, sizeof number, "%d", s->options->block_batches);
     st_writer_meta(&out, "block_batches", number);
     snprintf(number, sizeof number, "%d", QSENS_ARITHMETIC);
@@ -181,10 +211,12 @@ void records_write(const struct scores_source *s, const struct pair *p, int repl
     st_writer_add(&out, "score", DT_F64, 2, (uint64_t[]){S, U});
     st_writer_add(&out, "amax", DT_F32, 2, (uint64_t[]){B, U});
     st_writer_add(&out, "weight_amax", DT_F32, 1, (uint64_t[]){U});
+    add_blocks(&out, s);
     st_writer_begin(&out, f);
     st_writer_data(&out, scorer_record(r, replay, 0), S * U * sizeof *r->record);
     st_writer_data(&out, r->amax, B * U * sizeof *r->amax);
     st_writer_data(&out, r->weight_amax, U * sizeof *r->weight_amax);
+    write_blocks(&out, r);
     st_writer_end(&out);
 }
 

@@ -4,9 +4,12 @@
  *   score F64 [S, U]        sum over the sequence's rows and the unit's outputs of (G*(Yq-Y))^2
  *   amax F32 [B, U]         max |input| per calibration batch
  *   weight_amax F32 [U]     max |weight|
+ *   block I64 [blocks, 4]   first batch, batches, scored sequences, their loss rows
+ *   block_loss F64 [blocks] sum of their losses
  * metadata: format "qsens-records", version, weights_sha256, tokens_sha256, weight and activation (quantizer keys),
- * dtype, padding, backend, block_batches, arithmetic, gemm_sha256 where a backend chooses algorithms: all that the
- * numbers depend on. */
+ * dtype, padding, backend, identity (of the backend: be_identity), block_batches, arithmetic, gemm_sha256 where a
+ * backend chooses algorithms: all that the numbers depend on; block_sha256, the block_hash of each block in one string:
+ * what another run needs to reuse them (records_reuse.h). */
 #ifndef SCORES_WRITE_H
 #define SCORES_WRITE_H
 #include "json.h"
@@ -19,7 +22,7 @@ struct scores_source {
     const struct calib *calib;
     const struct scorer_options *options;
     const struct scorer_result *result;
-    const char *backend, *granularity;
+    const char *backend, *identity, *granularity;
     double seconds;      /* of the scoring run */
     const char *started; /* when it began, ISO 8601 */
 };

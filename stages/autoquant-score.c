@@ -12,21 +12,31 @@
 #include "profile.h"
 #include "records.h"
 
-static const char *lm_path, *calib_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
+static const char *lm_path, *backend = "auto", *dtype = "bf16", *padding = "reference";
 static const char *granularity = "default", *gemm_tables;
 static long score_size = 128, block_batches = 8, pass_blocks = 0, threads = 0;
-static struct cli_list cells;
+static struct cli_list calibs, cells, reuse;
 static size_t gpu_memory;
 static const char *shard;
 static bool print_backend, show_profile, split, calibrate, resume, restart, keep_journal;
 
 static const struct cli_option options[] = {
     {"lm", 0, CLI_STRING, &lm_path, "FILE", "lm.json of extract-lm", 0, 0},
-    {"calib", 0, CLI_STRING, &calib_path, "FILE", "calib.safetensors of calib-pack", 0, 0},
-    {"cell", 0, CLI_LIST, &cells, "PAIR=DIR",
+    {"calib", 0, CLI_LIST, &calibs, "FILE",
+     "calib.safetensors of calib-pack; may be given several times,\n"
+     "for cells of several numbers of captions: what these share\nis computed once",
+     0, 0},
+    {"cell", 0, CLI_LIST, &cells, "[K:]PAIR=DIR",
      "score the pair of file PAIR and write scores.json and\nrecords.safetensors into DIR; may be given many times: "
      "all\n"
-     "cells are scored in one pass over the model",
+     "cells are scored in one pass over the model. K: on the K-th\n--calib, the first if not given",
+     0, 0},
+    {"reuse", 0, CLI_LIST, &reuse, "DIR",
+     "take from DIR/records.safetensors, of other pairs or other\n"
+     "numbers of captions, what would be computed again with the\n"
+     "same bits: input maxima of equal blocks of captions, and\n"
+     "scores that do not depend on the maxima of all captions\n"
+     "(or whose maxima are the same); may be given many times,\nwhat does not fit is passed over",
      0, 0},
     {"backend", 0, CLI_STRING, &backend, "NAME",
      "cpu, cuda, ref (plain double, slow, the oracle), or\nauto: cuda where it is built in and a device works,\nelse "
@@ -85,45 +95,81 @@ static const struct tool tool = {
                "--cell conf/quant_pair/fp8_fp16.yaml=tmp/fp8_fp16",
 };
 
-static int parse_cells(struct scores_cell *cell, struct replay_set *set, struct err *e)
+/* The cells of one --calib. */
+struct sample {
+    struct calib calib;
+    struct scores_cell *cell;
+    size_t n;
+    struct replay_set set;
+    struct records_run run;
+    struct records records;
+};
+
+/* [K:]PAIR=DIR; spec is behind K. */
+static int parse_cell(struct sample *s, const char *spec, struct err *e)
+{
+    struct scores_cell *cell = &s->cell[s->n];
+    const char *eq = strrchr(spec, '=');
+    if (!eq || eq == spec || !eq[1])
+        return err_set(e, ERR_CONFIG, "--cell wants PAIR.yaml=DIR, not '%s'", spec);
+    char *path = xstrndup(spec, (size_t)(eq - spec));
+    const int rc = pair_load(&cell->pair, path, e);
+    free(path);
+    if (rc)
+        return -1;
+    cell->dir = xstrdup(eq + 1);
+    s->n++;
+    return scores_cell_add(cell, &s->set, split, e);
+}
+
+static int parse_cells(struct sample *sample, struct err *e)
 {
     for (size_t i = 0; i < cells.n; i++) {
-        const char *eq = strrchr(cells.item[i], '=');
-        if (!eq || eq == cells.item[i] || !eq[1])
-            return err_set(e, ERR_CONFIG, "--cell wants PAIR.yaml=DIR, not '%s'", cells.item[i]);
-        char *path = xstrndup(cells.item[i], (size_t)(eq - cells.item[i]));
-        const int rc = pair_load(&cell[i].pair, path, e);
-        free(path);
-        if (rc)
-            return -1;
-        cell[i].dir = xstrdup(eq + 1);
-        if (scores_cell_add(&cell[i], set, split, e))
+        const char *spec = cells.item[i];
+        const size_t digits = strspn(spec, "0123456789");
+        unsigned long k = 1;
+        if (digits && spec[digits] == ':') {
+            k = digits < 10 ? strtoul(spec, NULL, 10) : 0;
+            spec += digits + 1;
+        }
+        if (k < 1 || k > calibs.n)
+            return err_set(e, ERR_CONFIG, "--cell '%s' is of --calib number %.*s, but %zu %s given", cells.item[i],
+                           (int)digits, cells.item[i], calibs.n, calibs.n == 1 ? "is" : "are");
+        if (parse_cell(&sample[k - 1], spec, e))
             return -1;
     }
+    for (size_t k = 0; k < calibs.n; k++)
+        if (!sample[k].n)
+            return err_set(e, ERR_CONFIG, "no --cell is of --calib '%s'", calibs.item[k]);
     return 0;
 }
 
 /* Before the work, which may take hours: every directory can be written and belongs to one cell. */
-static int check_cells(const struct scores_cell *cell, struct err *e)
+static int check_cells(const struct sample *sample, struct err *e)
 {
     struct stat *st = xcalloc(cells.n, sizeof *st); /* of the directories */
+    const struct scores_cell **seen = xcalloc(cells.n, sizeof *seen);
+    size_t n = 0;
     int rc = 0;
-    for (size_t i = 0; i < cells.n && !rc; i++) {
-        struct io_out out;
-        char *path = io_join(cell[i].dir, "scores.json");
-        rc = io_out_open(&out, path, e);
-        free(path);
-        if (rc)
-            break;
-        io_out_abort(&out);
-        if (stat(cell[i].dir, &st[i]))
-            rc = err_set(e, ERR_IO, "cannot stat '%s'", cell[i].dir);
-        for (size_t k = 0; k < i && !rc; k++)
-            if (st[k].st_dev == st[i].st_dev && st[k].st_ino == st[i].st_ino)
-                rc = err_set(e, ERR_CONFIG,
-                             "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
-                             cell[k].pair.name, cell[i].pair.name, cell[i].dir);
-    }
+    for (size_t s = 0; s < calibs.n; s++)
+        for (size_t i = 0; i < sample[s].n && !rc; i++, n++) {
+            struct io_out out;
+            seen[n] = &sample[s].cell[i];
+            char *path = io_join(seen[n]->dir, "scores.json");
+            rc = io_out_open(&out, path, e);
+            free(path);
+            if (rc)
+                break;
+            io_out_abort(&out);
+            if (stat(seen[n]->dir, &st[n]))
+                rc = err_set(e, ERR_IO, "cannot stat '%s'", seen[n]->dir);
+            for (size_t k = 0; k < n && !rc; k++)
+                if (st[k].st_dev == st[n].st_dev && st[k].st_ino == st[n].st_ino)
+                    rc = err_set(e, ERR_CONFIG,
+                                 "pairs '%s' and '%s' would both be written to '%s': give each cell a directory",
+                                 seen[k]->pair.name, seen[n]->pair.name, seen[n]->dir);
+        }
+    free(seen);
     free(st);
     return rc;
 }
@@ -141,18 +187,21 @@ static int parse_shard(struct scorer_options *o, struct err *e)
     o->part--;
     if (resume && restart)
         return err_set(e, ERR_CONFIG, "--resume keeps what fits, --restart nothing: give one of them");
+    if (o->parts && (calibs.n > 1 || reuse.n))
+        return err_set(e, ERR_CONFIG, "--shard and --calibrate are of one --calib, and do not take --reuse");
     return 0;
 }
 
-static int check_options(const struct calib *c, struct err *e)
+static int check_options(const struct sample *sample, struct err *e)
 {
     if (strcmp(dtype, "bf16") && strcmp(dtype, "fp32"))
         return err_set(e, ERR_CONFIG, "--dtype is bf16 or fp32, not '%s'", dtype);
     if (strcmp(padding, "reference") && strcmp(padding, "none"))
         return err_set(e, ERR_CONFIG, "--padding is reference or none, not '%s'", padding);
-    if (c->sentinels != !strcmp(padding, "reference"))
-        return err_set(e, ERR_CONFIG, "'%s' was packed with padding '%s', not '%s': run calib-pack again", calib_path,
-                       c->sentinels ? "reference" : "none", padding);
+    for (size_t i = 0; i < calibs.n; i++)
+        if (sample[i].calib.sentinels != !strcmp(padding, "reference"))
+            return err_set(e, ERR_CONFIG, "'%s' was packed with padding '%s', not '%s': run calib-pack again",
+                           calibs.item[i], sample[i].calib.sentinels ? "reference" : "none", padding);
     return 0;
 }
 
@@ -175,62 +224,94 @@ static int check_backend(const struct be_ops *ops, struct err *e)
     return 0;
 }
 
-/* Score, and write what is complete. */
-static int score_cells(const struct be_ops *ops, const struct replay_set *set, const struct records_run *run,
-                       const struct scores_cell *cell, const struct scorer_store *store, struct err *e)
+/* Each result, as a run of its own would have it. */
+static int write_sample(const struct be_ops *ops, const struct sample *s, struct scorer_result *r, const char *started,
+                        struct err *e)
 {
-    struct scorer_sample sample = {.calib = run->calib, .set = set, .store = store};
-    struct scorer_result *r = &sample.result;
+    const struct records_run *run = &s->run;
+    char *gemm;
+    if (scorer_result_gemm(&gemm, r, ops, run->lm, run->calib, run->options->bf16, e))
+        return -1;
+    free(r->gemm);
+    r->gemm = gemm;
+    const struct scores_source source = {run->lm,       run->calib,  run->options, r,      run->backend,
+                                         run->identity, granularity, r->seconds,   started};
+    for (size_t i = 0; i < s->n; i++)
+        if (scores_cell_write(&source, &s->cell[i], e))
+            return -1;
+    return 0;
+}
+
+/* Score, and write what is complete. */
+static int score_samples(const struct be_ops *ops, const struct sample *sample, const struct scorer_options *o,
+                         struct err *e)
+{
+    struct scorer_sample *run = xcalloc(calibs.n, sizeof *run);
     char started[32];
     const time_t now = time(NULL);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
     const double begin = cli_seconds();
-    if (scorer_run(&sample, 1, ops, run->lm, run->options, e))
-        return -1;
+    for (size_t i = 0; i < calibs.n; i++)
+        run[i] = (struct scorer_sample){
+            .calib = &sample[i].calib, .set = &sample[i].set, .store = &sample[i].records.store};
+    int rc = scorer_run(run, (int)calibs.n, ops, sample->run.lm, o, e);
     const double seconds = cli_seconds() - begin;
-    cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of GEMM, "
-                "%.1f GFLOP/s; %.0f MB of buffers",
-                ops->name, parallel_threads(), (long long)run->calib->n_rows, (long long)r->n_scored_rows, set->n,
-                seconds, r->flops * 1e-12, r->flops / seconds * 1e-9, (double)r->placement.bytes / 1e6);
-    const struct scores_source s = {run->lm, run->calib, run->options, r, ops->name, granularity, r->seconds, started};
-    int rc = 0;
-    for (size_t i = 0; i < cells.n && !rc && !run->options->parts; i++)
-        rc = scores_cell_write(&s, &cell[i], e);
-    scorer_result_free(r);
+    for (size_t i = 0; i < calibs.n && !rc; i++) {
+        struct scorer_result *r = &run[i].result;
+        cli_verbose("backend %s, %d threads: %lld rows calibrated, %lld scored, %d replays in %.2f s; %.3g TFLOP of "
+                    "GEMM, %.1f GFLOP/s; %.0f MB of buffers",
+                    ops->name, parallel_threads(), (long long)sample[i].calib.n_rows, (long long)r->n_scored_rows,
+                    sample[i].set.n, seconds, r->flops * 1e-12, r->flops / seconds * 1e-9,
+                    (double)r->placement.bytes / 1e6);
+        if (!o->parts)
+            rc = write_sample(ops, &sample[i], r, started, e);
+    }
+    for (size_t i = 0; i < calibs.n; i++)
+        scorer_result_free(&run[i].result);
+    free(run);
     return rc;
 }
 
-static int score(const struct be_ops *ops, const struct lm *lm, const struct calib *c, const struct scores_cell *cell,
-                 const struct replay_set *set, struct err *e)
+/* The journals of all cells. */
+static int open_records(struct sample *sample, const struct lm *lm, const struct be_ops *ops,
+                        const struct scorer_options *o, const char *identity, struct err *e)
+{
+    const enum records_policy policy = restart ? RECORDS_RESTART : resume ? RECORDS_RESUME : RECORDS_REFUSE;
+    for (size_t i = 0; i < calibs.n; i++) {
+        struct sample *s = &sample[i];
+        s->run = (struct records_run){lm, &s->calib, o, ops->name, identity};
+        if (records_open(&s->records, &s->run, s->cell, s->n, policy, e))
+            return -1;
+        s->records.store.self = &s->records;
+        s->records.reuse = reuse.item;
+        s->records.n_reuse = reuse.n;
+        s->records.set = &s->set;
+    }
+    return 0;
+}
+
+static int score(const struct be_ops *ops, const struct lm *lm, struct sample *sample, struct err *e)
 {
     if (gpu_memory && !ops->room)
         return err_set(e, ERR_CONFIG, "--gpu-memory limits the memory of a GPU; the backend is %s", ops->name);
-    struct records records;
     struct scorer_options o = {.bf16 = !strcmp(dtype, "bf16"),
                                .score_size = (int)score_size,
                                .block_batches = (int)block_batches,
                                .pass_blocks = (int)pass_blocks,
                                .gpu_memory = gpu_memory,
                                .gemm_tables = gemm_tables};
-    if (check_options(c, e) || parse_shard(&o, e) || check_backend(ops, e) || check_cells(cell, e))
+    if (check_options(sample, e) || parse_shard(&o, e) || check_backend(ops, e) || check_cells(sample, e))
         return -1;
     const struct be_options opening = {.gemm_tables = gemm_tables};
     char *identity = be_identity(ops, &opening, e);
     if (!identity)
         return -1;
     cli_verbose("%s", identity);
-    const struct records_run run = {lm, c, &o, ops->name, identity};
-    int rc = records_open(&records, &run, cell, cells.n,
-                          restart  ? RECORDS_RESTART
-                          : resume ? RECORDS_RESUME
-                                   : RECORDS_REFUSE,
-                          e);
-    if (!rc) {
-        records.store.self = &records;
-        rc = score_cells(ops, set, &run, cell, &records.store, e);
+    int rc = open_records(sample, lm, ops, &o, identity, e) || score_samples(ops, sample, &o, e) ? -1 : 0;
+    for (size_t i = 0; i < calibs.n; i++) {
         if (!rc && !o.parts && !keep_journal)
-            rc = records_remove(&records, e);
-        records_close(&records);
+            rc = records_remove(&sample[i].records, e);
+        records_close(&sample[i].records);
     }
     free(identity);
     return rc;
@@ -260,6 +341,17 @@ static int print_identity(const struct be_ops *ops, struct err *e)
     return rc;
 }
 
+static int print_profile(const struct sample *sample, double started, struct err *e)
+{
+    struct replay_set all = {0}; /* as the scorer has them */
+    int map[REPLAY_MAX_QUANTIZERS];
+    for (size_t i = 0; i < calibs.n; i++)
+        if (replay_join(&all, &sample[i].set, (int)i, map, e))
+            return -1;
+    profile_print(stderr, started, &all);
+    return 0;
+}
+
 static int run(const char *const *operand, int n, struct err *e)
 {
     (void)operand;
@@ -270,25 +362,29 @@ static int run(const char *const *operand, int n, struct err *e)
         return -1;
     if (print_backend)
         return print_identity(ops, e);
-    if (!lm_path || !calib_path || !cells.n)
+    if (!lm_path || !calibs.n || !cells.n)
         return err_set(e, ERR_CONFIG, "--lm, --calib and at least one --cell are needed; see autoquant-score --help");
     parallel_init((int)threads);
-    struct scores_cell *cell = xcalloc(cells.n, sizeof *cell);
-    struct replay_set set = {0};
+    struct sample *sample = xcalloc(calibs.n, sizeof *sample);
+    for (size_t i = 0; i < calibs.n; i++)
+        sample[i].cell = xcalloc(cells.n, sizeof *sample->cell);
     struct lm lm = {0};
-    struct calib c = {0};
     ops = show_profile ? profile_ops(ops) : ops;
-    int rc = parse_cells(cell, &set, e) || lm_load(&lm, lm_path, e) || calib_load(&c, calib_path, e) ||
-                     score(ops, &lm, &c, cell, &set, e)
-                 ? -1
-                 : 0;
+    int rc = parse_cells(sample, e) || lm_load(&lm, lm_path, e) ? -1 : 0;
+    for (size_t i = 0; i < calibs.n && !rc; i++)
+        rc = calib_load(&sample[i].calib, calibs.item[i], e);
+    if (!rc)
+        rc = score(ops, &lm, sample, e);
     if (show_profile && !rc)
-        profile_print(stderr, started, &set);
+        rc = print_profile(sample, started, e);
     lm_free(&lm);
-    calib_free(&c);
-    for (size_t i = 0; i < cells.n; i++)
-        free(cell[i].dir);
-    free(cell);
+    for (size_t i = 0; i < calibs.n; i++) {
+        calib_free(&sample[i].calib);
+        for (size_t k = 0; k < sample[i].n; k++)
+            free(sample[i].cell[k].dir);
+        free(sample[i].cell);
+    }
+    free(sample);
     return rc;
 }
 

@@ -41,7 +41,8 @@ static int merge(const struct lm *lm, const struct calib *c, struct scores_cell 
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
     if (records_merge(&m, lm, c, cell, part, (size_t)n, e))
         return -1;
-    const struct scores_source s = {lm, c, &m.options, &m.result, m.backend, granularity, m.result.seconds, started};
+    const struct scores_source s = {lm,         c,           &m.options,         &m.result, m.backend, m.identity,
+                                    granularity, m.result.seconds, started};
     const int rc = scores_cell_write(&s, cell, e);
     records_merged_free(&m);
     return rc;

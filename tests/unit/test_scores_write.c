@@ -70,7 +70,7 @@ static void check_run(const struct lm *lm, const struct calib *c, const struct b
     struct scorer_options o = subject_bf16;
     o.gemm_tables = "some/where";
     struct scorer_result r = subject_score(ops, lm, c, &set, &o);
-    const struct scores_source s = {lm, c, &o, &r, ops->name, "default", 1, "2026-01-01T00:00:00Z"};
+    const struct scores_source s = {lm, c, &o, &r, ops->name, ops->name, "default", 1, "2026-01-01T00:00:00Z"};
     json_t *doc = scores_document(&s, &pair, 0), *meta = records(&s, &pair);
     const json_t *in_doc = json_object_get(json_object_get(doc, "arithmetic"), "gemm_sha256");
     const json_t *in_meta = json_object_get(meta, "gemm_sha256");
